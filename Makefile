@@ -1,0 +1,69 @@
+# Every target sets up what it needs. `make` alone explains them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TASK ?= vision
+
+.PHONY: help
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# Installed once, and again when the project or its pinned versions change.
+$(READY): pyproject.toml docker/constraints.txt
+	@echo "Installing into $(VENV) (once, a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt setuptools torch 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt --editable '.[dev]' 2>&1 | grep -v '^WARNING: Location'; exit $${PIPESTATUS[0]}
+	@touch $(READY)
+
+.PHONY: setup
+setup: $(READY) ## Create the virtual environment and install everything into it
+
+.PHONY: demo
+demo: $(READY) ## Raw data to a trained, validated, resumed model (TASK=vision or TASK=text)
+	@$(BIN)/python -m services.trainer.demo --task $(TASK)
+
+.PHONY: test
+test: $(READY) ## Run the tests, with branch coverage of the library
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+
+.PHONY: test-slow
+test-slow: $(READY) ## Run the tests that take minutes (compilation, soak, races)
+	@$(BIN)/python -m pytest -m slow --timeout 1800
+
+.PHONY: lint
+lint: $(READY) ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(READY) ## Rewrite files in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: $(READY) ## Check types strictly
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: $(READY) ## Check that imports run one way
+	@$(BIN)/lint-imports
+
+.PHONY: check
+check: lint types imports ## lint, types and imports
+
+.PHONY: bench
+bench: $(READY) ## Measure speed: every figure is a ratio taken in one run
+	@$(BIN)/python -m benchmarks
+
+.PHONY: docs
+docs: $(READY) ## Check that every link and every code reference in the documents resolves
+	@$(BIN)/python docs/check.py
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed here
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build

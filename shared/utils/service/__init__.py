@@ -1,0 +1,1 @@
+"""What two services need: settings, logs, health, HTTP clients, the embedded servers."""

@@ -1,0 +1,1 @@
+"""The training engine: each part stands alone, and the Trainer joins them."""

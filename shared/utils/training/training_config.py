@@ -1,0 +1,263 @@
+"""Every setting of a training run, in one dataclass that knows what is allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import types
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from utils.training.errors import InvalidConfigError, UnknownNameError
+
+CONFIG_VERSION = "4.0"
+
+EXPORT_FORMATS = ("onnx", "torchscript", "pytorch")
+
+
+def _allowed(**bounds: float) -> Any:
+    """Metadata of a number's range: ``gt``, ``ge``, ``lt``, ``le``."""
+    return bounds
+
+
+@dataclass
+class TrainingConfig:
+    """What a :class:`~utils.training.engine.Trainer` is told.
+
+    Durations are in the unit that a name ends with; rates and decays are per optimizer step.
+    """
+
+    # Hyperparameters
+    learning_rate: float = field(default=5e-5, metadata=_allowed(gt=0))
+    batch_size: int = field(default=4, metadata=_allowed(ge=1))  # samples in a micro-batch
+    epochs: int = field(default=10, metadata=_allowed(ge=1))
+    max_steps: int | None = field(
+        default=None, metadata=_allowed(ge=1)
+    )  # optimizer steps; ends earlier
+    weight_decay: float = field(default=0.01, metadata=_allowed(ge=0))
+
+    # Model architecture: carried for the record, read by whoever builds the model
+    vocab_size: int = field(default=50257, metadata=_allowed(ge=1))
+    d_model: int = field(default=768, metadata=_allowed(ge=1))
+    num_layers: int = field(default=12, metadata=_allowed(ge=1))
+    num_heads: int = field(default=12, metadata=_allowed(ge=1))
+    max_seq_len: int = field(default=512, metadata=_allowed(ge=1))
+    dropout: float = field(default=0.1, metadata=_allowed(ge=0, lt=1))
+
+    # Reproducibility
+    random_seed: int = field(default=42, metadata=_allowed(ge=0, lt=2**32))
+    deterministic: bool = False  # bit-exact kernels, a little slower
+
+    # Optimization
+    optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
+    fused_optimizer: bool = True  # one fused kernel a step, where optimizer and device have it
+    momentum: float = field(default=0.9, metadata=_allowed(ge=0, lt=1))  # of SGD
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = field(default=0, metadata=_allowed(ge=0))
+    gradient_accumulation_steps: int = field(default=1, metadata=_allowed(ge=1))
+    gradient_clip_norm: float | None = field(
+        default=1.0, metadata=_allowed(gt=0)
+    )  # None: no clipping
+    vanishing_threshold: float = field(default=1e-7, metadata=_allowed(ge=0))
+    explosion_threshold: float = field(default=10.0, metadata=_allowed(gt=0))
+    max_consecutive_failures: int = field(default=3, metadata=_allowed(ge=1))
+    ema_decay: float | None = field(default=None, metadata=_allowed(gt=0, lt=1))  # None: no average
+    early_stopping_patience: int | None = field(default=None, metadata=_allowed(ge=1))  # epochs
+    early_stopping_min_delta: float = field(default=0.0, metadata=_allowed(ge=0))
+
+    # Hardware
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
+    mixed_precision: Literal["bf16", "fp16"] | None = None
+    compile_mode: (
+        Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None
+    ) = None
+    activation_checkpointing: bool = False
+
+    # Data
+    num_workers: int = field(default=0, metadata=_allowed(ge=0))
+    pin_memory: bool = True
+    drop_last: bool = False
+
+    # Checkpoints
+    checkpoint_dir: str = "./checkpoints"
+    save_interval_epochs: int = field(default=1, metadata=_allowed(ge=1))
+    save_interval_steps: int | None = field(
+        default=None, metadata=_allowed(ge=1)
+    )  # optimizer steps
+    keep_best_k: int = field(default=3, metadata=_allowed(ge=0))
+    keep_last_n: int = field(default=5, metadata=_allowed(ge=1))
+    monitor: str = "val_loss"
+    monitor_mode: Literal["min", "max"] = "min"
+    async_checkpoints: bool = True  # train on while the file is written
+    save_safetensors: bool = False  # the best weights as model.safetensors, too
+
+    # Metrics and drift
+    drift_threshold_warning: float = field(default=0.1, metadata=_allowed(gt=0, le=1))  # bits
+    drift_threshold_critical: float = field(default=0.2, metadata=_allowed(gt=0, le=1))  # bits
+    log_interval_steps: int = field(default=10, metadata=_allowed(ge=1))
+    progress_bar: bool = True  # on a terminal; plain log lines elsewhere
+    profile: bool = False  # torch.profiler over a few early steps, into profile_dir
+    profile_dir: str = "./profiles"
+
+    # Experiment tracking
+    run_name: str | None = None
+    use_wandb: bool = False
+    wandb_project: str = "training-engine"
+    use_tensorboard: bool = False
+    tensorboard_dir: str = "./runs"
+    use_mlflow: bool = False
+    mlflow_tracking_uri: str | None = None  # None: what MLflow itself falls back to
+    mlflow_experiment: str = "training-engine"
+
+    # Export
+    export_bundle: bool = False
+    export_formats: list[str] = field(default_factory=lambda: ["onnx", "torchscript"])
+    export_dir: str = "./exports"
+
+    config_version: str = CONFIG_VERSION
+    notes: str = ""
+
+    def validate(self) -> None:
+        """Check every field.
+
+        Raises:
+            InvalidConfigError: a ValueError that lists all faults, not just the first.
+        """
+        faults = [fault for f in fields(self) for fault in self._field_faults(f.name)]
+        faults += [] if faults else self._cross_faults()
+        if faults:
+            raise InvalidConfigError(faults)
+
+    def _field_faults(self, name: str) -> list[str]:
+        value = getattr(self, name)
+        hint = _HINTS[name]
+        if not _fits(value, hint):
+            return [f"{name} is {value!r}, allowed is {_describe(hint)}."]
+        bounds = _BOUNDS[name]
+        if value is None or not bounds:
+            return []
+        if isinstance(value, float) and not math.isfinite(value):
+            return [f"{name} is {value}, allowed is a finite number."]
+        if all(_holds(key, value, bound) for key, bound in bounds.items()):
+            return []
+        return [f"{name} is {value}, allowed is {' and '.join(_range_words(bounds))}."]
+
+    def _cross_faults(self) -> list[str]:
+        faults = []
+        if self.drift_threshold_warning >= self.drift_threshold_critical:
+            faults.append(
+                f"drift_threshold_warning is {self.drift_threshold_warning}, allowed is less than "
+                f"drift_threshold_critical ({self.drift_threshold_critical})."
+            )
+        unknown = [f for f in self.export_formats if f not in EXPORT_FORMATS]
+        if unknown:
+            faults.append(
+                f"export_formats holds {unknown}, allowed are {', '.join(EXPORT_FORMATS)}."
+            )
+        if self.export_bundle and not self.export_formats:
+            faults.append("export_formats is empty, and export_bundle needs at least one format.")
+        return faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only: what :meth:`from_dict` takes and JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
+        """Build a config from :meth:`to_dict`'s form; a field left out has its default.
+
+        Raises:
+            InvalidConfigError: a ValueError that names every unknown field and its nearest name.
+        """
+        unknown = [str(UnknownNameError("field", k, _HINTS)) for k in values if k not in _HINTS]
+        if unknown:
+            raise InvalidConfigError(unknown)
+        return cls(**values)
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write the config as JSON, atomically, and return where.
+
+        Args:
+            path: a file; by default ``config_<YYYYMMDD>_<HHMMSS>.json`` (UTC) in this folder.
+        """
+        target = Path(path or f"config_{datetime.now(UTC):%Y%m%d_%H%M%S}.json")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        temporary.replace(target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingConfig:
+        """Read a config that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InvalidConfigError: a ValueError; the file is not a JSON object of known fields.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidConfigError([f"{path} is not JSON: {error}."]) from error
+        if not isinstance(values, dict):
+            raise InvalidConfigError(
+                [f"{path} holds a {type(values).__name__}, allowed is a JSON object."]
+            )
+        return cls.from_dict(values)
+
+
+_HINTS: dict[str, Any] = get_type_hints(TrainingConfig)
+_BOUNDS: dict[str, dict[str, float]] = {f.name: dict(f.metadata) for f in fields(TrainingConfig)}
+_BOUND_WORDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+
+
+def _holds(key: str, value: float, bound: float) -> bool:
+    return {"gt": value > bound, "ge": value >= bound, "lt": value < bound, "le": value <= bound}[
+        key
+    ]
+
+
+def _range_words(bounds: dict[str, float]) -> list[str]:
+    return [f"{text} {bounds[key]}" for key, text in _BOUND_WORDS.items() if key in bounds]
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return any(_fits_one(value, option) for option in _options(hint))
+
+
+def _fits_one(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(isinstance(v, str) for v in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    words = {
+        float: "a number",
+        int: "a whole number",
+        str: "a string",
+        bool: "True or False",
+        type(None): "None",
+    }
+    parts = []
+    for option in _options(hint):
+        if get_origin(option) is Literal:
+            parts += [repr(v) for v in get_args(option)]
+        elif get_origin(option) is list:
+            parts.append("a list of strings")
+        else:
+            parts.append(words[option])
+    return " or ".join(parts)
