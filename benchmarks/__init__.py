@@ -1,0 +1,1 @@
+"""Speed and memory, each as a ratio taken in one run."""
