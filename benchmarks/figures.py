@@ -1,7 +1,7 @@
 """A benchmark's figures, and the table that shows them.
 
-A benchmark is a module of this folder with ``run() -> list[Figure]``; its figures are ratios to a peer
-or to a physical limit that was measured in the same run.
+A benchmark is a module of this folder with ``run() -> list[Figure]``; its figures are ratios to a
+peer or to a physical limit that was measured in the same run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Figure:
     @property
     def is_met(self) -> bool:
         """True where the value keeps its bound, or has none."""
-        above = self.at_least is None or self.value >= self.at_least
-        return above and (self.at_most is None or self.value <= self.at_most)
+        reaches = self.at_least is None or self.value >= self.at_least
+        return reaches and (self.at_most is None or self.value <= self.at_most)
 
 
 def show(title: str, figures: list[Figure]) -> None:
