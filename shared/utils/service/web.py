@@ -1,0 +1,217 @@
+"""What every HTTP service has: roles, health, metrics, limits, traces, an OpenAPI document."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from flask import Response, g, jsonify, redirect, request
+from flask_limiter import Limiter
+from flask_openapi3 import Info, OpenAPI
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from werkzeug.wrappers import Response as AnyResponse
+
+from utils.service.auth import Caller, Role, TokenBook
+from utils.service.logs import current_trace_id, trace_id_of, tracing
+from utils.service.problems import (
+    ProblemDocument,
+    ProblemError,
+    answer_errors_with_problems,
+    validation_problem,
+)
+from utils.service.settings import WebSettings
+from utils.training import __version__
+
+log = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., Any])
+Check = Callable[[], object]
+
+_ROLE = "needed_role"  # the attribute of a view that says who may call it
+BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]  # what a route's ``security`` says
+
+
+def role(needed: Role) -> Callable[[View], View]:
+    """Say which role a view asks for; a view without one answers nobody."""
+
+    def mark(view: View) -> View:
+        setattr(view, _ROLE, needed)
+        return view
+
+    return mark
+
+
+def public(view: View) -> View:
+    """Say that a view asks for no token."""
+    setattr(view, _ROLE, None)
+    return view
+
+
+def caller() -> Caller:
+    """Who sent the request in hand."""
+    who: Caller = g.caller
+    return who
+
+
+def create_web_app(
+    name: str,
+    settings: WebSettings,
+    *,
+    checks: Mapping[str, Check],
+    metrics: CollectorRegistry,
+) -> OpenAPI:
+    """An app with everything but its own routes.
+
+    Args:
+        name: the service's name, such as ``scheduler``.
+        settings: limits and the tokens file.
+        checks: what ``/readyz`` tries, by name; a check that raises makes the service unready.
+        metrics: what ``/metrics`` shows; request counts and latencies are added to it.
+    """
+    app = OpenAPI(
+        name,
+        info=Info(title=f"training-engine {name}", version=__version__),
+        security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+        responses={
+            status.value: ProblemDocument
+            for status in (
+                HTTPStatus.UNAUTHORIZED,
+                HTTPStatus.FORBIDDEN,
+                HTTPStatus.TOO_MANY_REQUESTS,
+            )
+        },
+        validation_error_callback=validation_problem,
+        validation_error_model=ProblemDocument,
+        doc_prefix="/docs",
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    answer_errors_with_problems(app)
+    _measure(app, metrics)
+    _trace(app)
+    _authenticate(app, TokenBook(settings.tokens_file))
+    _limit_rates(app, settings.rate_limit)
+    _add_operational_routes(app, checks, metrics)
+    return app
+
+
+def _trace(app: OpenAPI) -> None:
+    @app.before_request
+    def enter() -> None:
+        g.trace = tracing(trace_id_of(request.headers.get("traceparent")))
+        g.trace.__enter__()
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        response.headers["X-Trace-Id"] = current_trace_id() or ""
+        return response
+
+    @app.teardown_request
+    def leave(_: BaseException | None) -> None:
+        trace = g.pop("trace", None)
+        if trace is not None:
+            trace.__exit__(None, None, None)
+
+
+def _authenticate(app: OpenAPI, book: TokenBook) -> None:
+    @app.before_request
+    def check() -> None:
+        if request.url_rule is None or request.blueprint in ("openapi", "swagger"):
+            return  # 404, 405, or the API's description, which is no secret
+        view = app.view_functions[str(request.endpoint)]
+        needed: Role | None = getattr(view, _ROLE, "admin")
+        if needed is None:
+            return
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        who = book.caller(text.strip()) if scheme.lower() == "bearer" else None
+        if who is None:
+            raise ProblemError(
+                HTTPStatus.UNAUTHORIZED,
+                "No valid token came with the request; send 'Authorization: Bearer <token>'.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if not who.holds(needed):
+            raise ProblemError(
+                HTTPStatus.FORBIDDEN,
+                f"{who.name} has the role {who.role}, and this needs the role {needed}.",
+            )
+        g.caller = who
+
+
+def _limit_rates(app: OpenAPI, rate: str) -> None:
+    def key() -> str:
+        who = g.get("caller")
+        return who.name if who else str(request.remote_addr)
+
+    limiter = Limiter(key, app=app, default_limits=[rate], storage_uri="memory://")
+    app.extensions["rate_limiter"] = limiter
+
+
+def _measure(app: OpenAPI, metrics: CollectorRegistry) -> None:
+    labels = ["method", "route", "status"]
+    count = Counter("http_requests_total", "Requests answered.", labels, registry=metrics)
+    seconds = Histogram(
+        "http_request_duration_seconds", "Time to answer.", ["method", "route"], registry=metrics
+    )
+
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def stop(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        count.labels(request.method, route, response.status_code).inc()
+        started = g.get("started")
+        if started is not None:
+            seconds.labels(request.method, route).observe(time.perf_counter() - started)
+        return response
+
+
+def _add_operational_routes(
+    app: OpenAPI, checks: Mapping[str, Check], metrics: CollectorRegistry
+) -> None:
+    limiter: Limiter = app.extensions["rate_limiter"]
+
+    @app.get("/healthz", doc_ui=False)
+    @limiter.exempt
+    @public
+    def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @app.get("/readyz", doc_ui=False)
+    @limiter.exempt
+    @public
+    def readyz() -> tuple[Response, int]:
+        states = {name: _state(name, check) for name, check in checks.items()}
+        ready = all(state == "ok" for state in states.values())
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return jsonify(status="ok" if ready else "unready", checks=states), status.value
+
+    @app.get("/metrics", doc_ui=False)
+    @limiter.exempt
+    @public
+    def scrape() -> Response:
+        return Response(generate_latest(metrics), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", doc_ui=False)
+    @public
+    def home() -> AnyResponse:
+        return redirect("/docs/swagger")
+
+
+def _state(name: str, check: Check) -> str:
+    try:
+        check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the service is unready and says why
+        log.warning("Not ready: %s: %s", name, error)
+        return type(error).__name__
+    return "ok"
