@@ -41,10 +41,17 @@ def set_random_seed(seed: int, deterministic: bool = False) -> None:
 def capture_rng_state() -> dict[str, Any]:
     """Every generator's state, in tensors and plain values that a safe checkpoint may hold."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+    words_of_numpy = numpy_state["state"]["key"].astype(np.int64)
     return {
         "python": [version, torch.tensor(words, dtype=torch.int64), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": [
+            numpy_state["bit_generator"],
+            torch.from_numpy(words_of_numpy),
+            int(numpy_state["state"]["pos"]),
+            int(numpy_state["has_gauss"]),
+            float(numpy_state["gauss"]),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
