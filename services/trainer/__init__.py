@@ -1,0 +1,1 @@
+"""The trainer: claims a job, runs the engine on it, registers the result."""
