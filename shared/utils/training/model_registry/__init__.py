@@ -1,0 +1,1 @@
+"""Versions of models: their metrics, tags, lineage and audit."""
