@@ -1,0 +1,154 @@
+"""Calls to another service: time-outs, retries that repeat nothing, the trace that goes along."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+import tenacity
+
+from utils.service.logs import current_trace_id, traceparent
+from utils.training.errors import TrainingError
+
+_TRANSIENT = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+
+class RemoteError(TrainingError, RuntimeError):
+    """Another service refused a call; ``status`` is its HTTP status, the message its reason."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class UnreachableError(TrainingError, ConnectionError):
+    """Another service did not answer, however often it was asked."""
+
+
+class _TransientAnswerError(Exception):
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(str(response.status_code))
+        self.response = response
+
+
+class ServiceClient:
+    """One service, spoken to as one caller.
+
+    A call is repeated when no answer came or the service was briefly away; every POST carries an
+    idempotency key, so that a repeated one takes effect once.
+
+    Args:
+        url: the service's address.
+        token_file: a file with the bearer token, read at each call, so that tokens rotate live.
+        timeout_seconds: for one attempt.
+        patience_seconds: how long attempts go on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token_file: Path | None = None,
+        *,
+        timeout_seconds: float = 10,
+        patience_seconds: float = 30,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._token_file = token_file
+        self._patience_seconds = patience_seconds
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content: bytes | Iterator[bytes] | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> httpx.Response:
+        """Call, and return the answer when it is a success.
+
+        Raises:
+            RemoteError: the service refused; the message is its reason.
+            UnreachableError: a ConnectionError; no answer came in time.
+        """
+        sent = dict(headers or {})
+        if method == "POST":
+            sent["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
+        repeatable = content is None or isinstance(content, bytes)
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((httpx.TransportError, _TransientAnswerError)),
+            stop=tenacity.stop_after_delay(self._patience_seconds if repeatable else 0),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
+        try:
+            response = attempts(
+                self._attempt, method, path, json=body, content=content, params=params, headers=sent
+            )
+        except httpx.TransportError as error:
+            raise UnreachableError(f"{self.url} did not answer: {error}.") from error
+        except _TransientAnswerError as error:
+            response = error.response
+        if response.is_error:
+            raise RemoteError(response.status_code, _reason(response))
+        return response
+
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, params: Any = None
+    ) -> Iterator[httpx.Response]:
+        """Read a long answer piece by piece.
+
+        Raises:
+            RemoteError: the service refused; the message is its reason.
+        """
+        with self._http.stream(
+            "GET", path, headers=self._headers(headers or {}), params=params, timeout=None
+        ) as response:
+            if response.is_error:
+                response.read()
+                raise RemoteError(response.status_code, _reason(response))
+            yield response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _attempt(
+        self, method: str, path: str, *, headers: Mapping[str, str], **request: Any
+    ) -> httpx.Response:
+        response = self._http.request(method, path, headers=self._headers(headers), **request)
+        if response.status_code in _TRANSIENT:
+            raise _TransientAnswerError(response)
+        return response
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        sent = dict(headers)
+        trace = current_trace_id()
+        if trace is not None:
+            sent["traceparent"] = traceparent(trace)
+        if self._token_file is not None:
+            sent["Authorization"] = f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"
+        return sent
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.reason_phrase}"
