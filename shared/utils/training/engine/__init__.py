@@ -1,5 +1,13 @@
 """The training engine: each part stands alone, and the Trainer joins them."""
 
+from utils.training.engine.alerts import AlertConfig
+from utils.training.engine.confidence import ConfidenceMetrics
 from utils.training.engine.data import ResumableDataLoader
+from utils.training.engine.metrics import MetricsEngine
 
-__all__ = ["ResumableDataLoader"]
+__all__ = [
+    "AlertConfig",
+    "ConfidenceMetrics",
+    "MetricsEngine",
+    "ResumableDataLoader",
+]
