@@ -2,12 +2,28 @@
 
 from utils.training.engine.alerts import AlertConfig
 from utils.training.engine.confidence import ConfidenceMetrics
-from utils.training.engine.data import ResumableDataLoader
+from utils.training.engine.data import (
+    CollatorInfo,
+    CollatorRegistry,
+    DataLoaderConfig,
+    DataLoaderFactory,
+    LanguageModelingDataCollator,
+    ResumableDataLoader,
+    UniversalDataModule,
+    VisionDataCollator,
+)
 from utils.training.engine.metrics import MetricsEngine
 
 __all__ = [
     "AlertConfig",
+    "CollatorInfo",
+    "CollatorRegistry",
     "ConfidenceMetrics",
+    "DataLoaderConfig",
+    "DataLoaderFactory",
+    "LanguageModelingDataCollator",
     "MetricsEngine",
     "ResumableDataLoader",
+    "UniversalDataModule",
+    "VisionDataCollator",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -178,6 +178,11 @@ def refuse_unsuitable(dataset: Any, batch_size: int) -> None:
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}, allowed is a whole number from 1 up.")
+    if isinstance(dataset, Mapping):
+        raise TypeError(
+            f"The dataset is a {type(dataset).__name__} with the keys "
+            f"{', '.join(map(str, dataset))}; give one of its parts."
+        )
     is_map = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     if not is_map or isinstance(dataset, IterableDataset):
         raise TypeError(

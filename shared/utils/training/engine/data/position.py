@@ -63,13 +63,18 @@ def iterate(
         ValueError: the epoch has fewer batches.
     """
     if isinstance(loader, ResumableDataLoader):
-        loader.set_epoch(epoch)
+        _announce(loader, epoch)
         loader.start_at(start_batch)
         return iter(loader)
     if epoch_start_rng is not None:
         restore_rng_state(epoch_start_rng)
         restore_loader_state(loader, epoch_start_rng.get("loader", {}))
     _announce(loader, epoch)
+    if start_batch and getattr(loader, "persistent_workers", False):
+        logger.warning(
+            "The loader keeps its workers, whose random state can't be put back: the order is "
+            "exact, random augmentation isn't."
+        )
     batches = iter(loader)
     _replay(batches, start_batch, is_exact=epoch_start_rng is not None)
     return batches

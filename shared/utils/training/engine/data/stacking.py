@@ -1,0 +1,74 @@
+"""What every collator does: read samples, stack their fields, and say which sample doesn't fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.training.errors import TrainingError
+
+LABEL_KEYS = ("labels", "label", "label_ids")
+
+
+class CollateError(TrainingError, ValueError):
+    """Samples that don't make a batch."""
+
+
+def refuse_no_samples(samples: Sequence[Any]) -> None:
+    """Raise :class:`CollateError` for an empty list."""
+    if not len(samples):
+        raise CollateError("There are no samples to collate; give at least 1.")
+
+
+def refuse_other_keys(samples: Sequence[Mapping[str, Any]]) -> None:
+    """Raise :class:`CollateError` unless all samples have the same keys as the first."""
+    first = samples[0].keys()
+    for position, sample in enumerate(samples):
+        if sample.keys() != first:
+            raise CollateError(
+                f"Sample {position} of the batch has the keys {', '.join(sorted(sample))} and "
+                f"sample 0 has {', '.join(sorted(first))}; give every sample the same keys."
+            )
+
+
+def is_number_like(value: Any) -> bool:
+    """Tell what a model can take from what it can't (strings, None), which is left out."""
+    return not isinstance(value, str | bytes | type(None))
+
+
+def to_tensor(value: Any, name: str) -> Tensor:
+    """Read a tensor, array, number or nested list of numbers.
+
+    Raises:
+        CollateError: a ValueError; the value is none of them.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else torch.tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CollateError(
+            f"'{name}' holds a {type(value).__name__} that is no tensor ({error}); give numbers, "
+            "or lists, arrays or tensors of them."
+        ) from error
+
+
+def stack(values: Sequence[Any], name: str) -> Tensor:
+    """Stack one field of all samples, [batch, ...].
+
+    Raises:
+        CollateError: a ValueError that names both shapes where two differ.
+    """
+    tensors = [to_tensor(value, name) for value in values]
+    first = tensors[0].shape
+    for position, tensor in enumerate(tensors):
+        if tensor.shape != first:
+            raise CollateError(
+                f"'{name}' of sample {position} has the shape {list(tensor.shape)} and of sample "
+                f"0 {list(first)}; give all samples of a batch one shape."
+            )
+    return torch.stack(tensors)
