@@ -1,0 +1,196 @@
+"""From a configuration, a model and data to the parts of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from utils.training.engine.checkpoint import CheckpointManager
+from utils.training.engine.data import DataLoaderFactory
+from utils.training.engine.devices import resolve_device
+from utils.training.engine.early_stopping import EarlyStopping
+from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
+from utils.training.engine.epoch_sums import EpochSums
+from utils.training.engine.gradient_accumulator import GradientAccumulator
+from utils.training.engine.gradient_monitor import GradientMonitor
+from utils.training.engine.loop import TrainingLoop, ValidationLoop
+from utils.training.engine.loss import LossStrategy, get_loss_strategy
+from utils.training.engine.metrics import MetricsEngine
+from utils.training.engine.optimization import create_optimizer, create_scheduler
+from utils.training.engine.precision import Precision, create_precision
+from utils.training.engine.progress import make_progress
+from utils.training.engine.run import Run
+from utils.training.errors import InvalidConfigError, UnknownNameError
+from utils.training.task_spec import TaskSpec
+from utils.training.training_config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TASK_TYPE = "language_modeling"
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def create_run(
+    model: nn.Module,
+    config: TrainingConfig,
+    task_spec: TaskSpec | None,
+    train_data: Any,
+    val_data: Any | None,
+) -> Run:
+    """Build a run's parts, and refuse at once what can't work.
+
+    Raises:
+        InvalidConfigError, UnknownNameError: ValueErrors; a setting does not fit data or machine.
+    """
+    config = replace(config, monitor=monitored_metric(config, has_validation=val_data is not None))
+    device = resolve_device(config.device)
+    model.to(device)
+    loaders = (
+        create_loader(train_data, config, task_spec, shuffle=True),
+        None if val_data is None else create_loader(val_data, config, task_spec, shuffle=False),
+    )
+    optimizer = create_optimizer(model, config)
+    precision = create_precision(config.mixed_precision, device)
+    accumulator = _create_accumulator(optimizer, precision, config)
+    metrics = MetricsEngine.from_config(config)
+    strategy = create_strategy(task_spec)
+    return Run(
+        model=model,
+        config=config,
+        device=device,
+        train_loader=loaders[0],
+        val_loader=loaders[1],
+        optimizer=optimizer,
+        scheduler=create_scheduler(optimizer, config, total_steps(loaders[0], config)),
+        accumulator=accumulator,
+        training_loop=TrainingLoop(
+            model,
+            optimizer,
+            strategy,
+            accumulator,
+            metrics_tracker=metrics,
+            device=device,
+            task_spec=task_spec,
+            precision=precision,
+            log_interval_steps=config.log_interval_steps,
+        ),
+        validation_loop=ValidationLoop(
+            model, strategy, device=device, task_spec=task_spec, precision=precision
+        ),
+        precision=precision,
+        average=_create_average(model, config),
+        early_stopping=EarlyStopping(
+            config.early_stopping_patience, config.early_stopping_min_delta, config.monitor_mode
+        ),
+        checkpoints=_create_checkpoints(config),
+        metrics=metrics,
+        progress=make_progress(config),
+        sums=EpochSums(device),
+    )
+
+
+def create_loader(
+    data: Any, config: TrainingConfig, task_spec: TaskSpec | None, *, shuffle: bool
+) -> Iterable[Any]:
+    """Take a DataLoader or another iterable of batches as it is; batch a dataset of samples."""
+    is_dataset = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, DataLoader) or not is_dataset:
+        return data
+    return DataLoaderFactory().create(
+        dataset=data,
+        batch_size=config.batch_size,
+        shuffle=shuffle,
+        task_spec=task_spec,
+        num_workers=config.num_workers,
+        pin_memory=config.pin_memory,
+        drop_last=config.drop_last and shuffle,
+        random_seed=config.random_seed,
+    )
+
+
+def create_strategy(task_spec: TaskSpec | None) -> LossStrategy:
+    """Choose the loss by the task's type; without a task it is next-token prediction."""
+    return get_loss_strategy(DEFAULT_TASK_TYPE if task_spec is None else task_spec.task_type)
+
+
+def _create_accumulator(
+    optimizer: Optimizer, precision: Precision, config: TrainingConfig
+) -> GradientAccumulator:
+    return GradientAccumulator(
+        optimizer,
+        accumulation_steps=config.gradient_accumulation_steps,
+        max_grad_norm=config.gradient_clip_norm,
+        scaler=precision.scaler,
+        batch_size=config.batch_size,
+        monitor=GradientMonitor(
+            vanishing_threshold=config.vanishing_threshold,
+            explosion_threshold=config.explosion_threshold,
+            max_consecutive_failures=config.max_consecutive_failures,
+        ),
+    )
+
+
+def _create_average(
+    model: nn.Module, config: TrainingConfig
+) -> ExponentialMovingAverage | NoAverage:
+    if config.ema_decay is None:
+        return NoAverage()
+    return ExponentialMovingAverage(model, config.ema_decay)
+
+
+def _create_checkpoints(config: TrainingConfig) -> CheckpointManager:
+    return CheckpointManager(
+        checkpoint_dir=config.checkpoint_dir,
+        keep_best_k=config.keep_best_k,
+        keep_last_n=config.keep_last_n,
+        monitor=config.monitor,
+        mode=config.monitor_mode,
+        save_interval_epochs=config.save_interval_epochs,
+    )
+
+
+def monitored_metric(config: TrainingConfig, *, has_validation: bool) -> str:
+    """Return the metric that decides what is best: the configured one, where it is measured.
+
+    Raises:
+        UnknownNameError: a ValueError; no run measures a metric of this name.
+    """
+    if config.monitor not in METRICS:
+        raise UnknownNameError("monitor", config.monitor, METRICS)
+    if has_validation or not config.monitor.startswith("val_"):
+        return config.monitor
+    instead = config.monitor.replace("val_", "train_", 1)
+    logger.info("There is no validation data: '%s' stands for '%s'.", instead, config.monitor)
+    return instead
+
+
+def num_batches(loader: Iterable[Any]) -> int | None:
+    """Return a loader's batches in an epoch, None where it doesn't know."""
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def total_steps(loader: Iterable[Any], config: TrainingConfig) -> int | None:
+    """Return the optimizer steps of the whole run, None where nothing bounds them.
+
+    Raises:
+        InvalidConfigError: a ValueError; the training data is empty.
+    """
+    batches = num_batches(loader)
+    if batches is None:
+        return config.max_steps
+    if batches == 0:
+        raise InvalidConfigError(
+            ["The training data has no batch; give more samples, or set drop_last=False."]
+        )
+    steps = config.epochs * math.ceil(batches / config.gradient_accumulation_steps)
+    return steps if config.max_steps is None else min(steps, config.max_steps)

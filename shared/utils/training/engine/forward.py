@@ -1,0 +1,136 @@
+"""The forward pass: from a batch of any common form to what a loss strategy needs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from utils.training.engine.loss import LossInputs
+from utils.training.engine.outputs import ModelOutput
+from utils.training.errors import TrainingError
+from utils.training.task_spec import TaskSpec
+
+LABEL_KEYS = ("labels", "label")
+PRIMARY_KEYS = ("input_ids", "pixel_values", "inputs")
+_LOSS_KEYS = ("attention_mask", "class_weights")
+
+Plan = tuple[tuple[str, str], ...]  # (parameter of forward, key of the batch)
+
+
+class BatchError(TrainingError, ValueError):
+    """A batch that the model or the loss can't take."""
+
+
+class ForwardPass:
+    """Calls a model with what its ``forward`` accepts, and never with the labels.
+
+    A batch is a mapping (``input_ids``, ``pixel_values`` or any tensors by the model's parameter
+    names, and ``labels``) or a tuple of inputs that ends with the labels. A model whose
+    ``forward`` takes ``**kwargs`` gets every key but the labels. Where just one required parameter
+    has no key of its name, the main input goes there.
+
+    Args:
+        model: any module that returns logits in a form :class:`ModelOutput` knows.
+        task_spec: gives the padding id; None leaves padding to the loss strategy's default.
+    """
+
+    def __init__(self, model: nn.Module, task_spec: TaskSpec | None = None) -> None:
+        self.model = model
+        self._constants: dict[str, Any] = (
+            {} if task_spec is None else {"pad_token_id": task_spec.pad_token_id}
+        )
+        self._plans: dict[tuple[str, ...], Plan] = {}
+
+    def __call__(self, batch: Any) -> LossInputs:
+        """Run the model on a batch.
+
+        Returns:
+            ``logits``, ``labels`` and, where the batch has them, ``attention_mask`` and
+            ``class_weights``.
+
+        Raises:
+            BatchError: a ValueError; there are no labels, or the model lacks an input.
+        """
+        if isinstance(batch, Mapping):
+            return self._from_mapping(batch, _labels_of(batch))
+        if isinstance(batch, tuple | list) and len(batch) > 1:
+            *inputs, labels = batch
+            if isinstance(inputs[0], Mapping):
+                return self._from_mapping(inputs[0], labels)
+            return self._loss_inputs(self.model(*inputs), labels)
+        raise BatchError(
+            f"The batch is a {type(batch).__name__}; give a mapping with 'labels', or a tuple of "
+            "inputs and labels."
+        )
+
+    def _from_mapping(self, batch: Mapping[str, Any], labels: Tensor) -> LossInputs:
+        keys = tuple(batch)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plans[keys] = plan_call(self.model, keys)
+        raw = self.model(**{parameter: batch[key] for parameter, key in plan})
+        inputs = self._loss_inputs(raw, labels)
+        for key in _LOSS_KEYS:
+            if key in batch:
+                inputs[key] = batch[key]
+        return inputs
+
+    def _loss_inputs(self, raw: Any, labels: Tensor) -> LossInputs:
+        logits = raw if type(raw) is Tensor else ModelOutput.from_raw(raw).logits
+        inputs: LossInputs = {"logits": logits, "labels": labels}
+        inputs.update(self._constants)  # type: ignore[typeddict-item]
+        return inputs
+
+
+def _labels_of(batch: Mapping[str, Any]) -> Tensor:
+    for key in LABEL_KEYS:
+        if key in batch:
+            return batch[key]
+    raise BatchError(
+        f"The batch holds {', '.join(map(str, batch))} and no labels; add 'labels' to each sample, "
+        "or use the task's collator."
+    )
+
+
+def plan_call(model: nn.Module, keys: tuple[str, ...]) -> Plan:
+    """Decide which key of a batch goes to which parameter of the model's ``forward``.
+
+    Raises:
+        BatchError: a ValueError; a required parameter has no key.
+    """
+    parameters = inspect.signature(_forward_of(model)).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    names = {p.name for p in named}
+    offered = [key for key in keys if key not in LABEL_KEYS]
+    plan = {key: key for key in offered if takes_all or key in names}
+    required = [p.name for p in named if p.default is p.empty]
+    missing = [name for name in required if name not in plan and name not in LABEL_KEYS]
+    if not plan and not missing and named:
+        missing = [named[0].name]
+    primary = _primary(offered, set(plan))
+    if len(missing) == 1 and primary is not None:
+        plan[missing[0]] = primary
+    elif missing:
+        raise BatchError(
+            f"The model's forward needs {', '.join(missing)}, and the batch holds "
+            f"{', '.join(keys)}; name the batch's keys as the model's parameters."
+        )
+    return tuple(plan.items())
+
+
+def _forward_of(model: nn.Module) -> Callable[..., Any]:
+    """Look through wrappers whose own ``forward`` only passes on (PEFT, DDP)."""
+    if hasattr(model, "get_base_model"):
+        return _forward_of(model.get_base_model())  # type: ignore[operator]
+    inner = getattr(model, "module", None)
+    return _forward_of(inner) if isinstance(inner, nn.Module) else model.forward
+
+
+def _primary(offered: list[str], taken: set[str]) -> str | None:
+    free = [key for key in offered if key not in taken]
+    known = [key for key in PRIMARY_KEYS if key in free]
+    return next(iter([*known, *free]), None)

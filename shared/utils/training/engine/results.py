@@ -1,0 +1,65 @@
+"""What a finished run hands back, and what it leaves on disk for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from utils.training.engine.run import Run
+from utils.training.engine.weights import export_safetensors
+from utils.training.task_spec import TaskSpec
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+def results_of(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[str, Any]:
+    """Gather a finished run's results, and export its best weights where configured."""
+    return {
+        "metrics_summary": run.metrics.get_summary(),
+        "best_epoch": run.state.best_epoch,
+        "best_value": run.state.best_value,
+        "monitor": run.config.monitor,
+        "final_loss": run.state.final_loss,
+        "checkpoint_path": run.best_checkpoint(),
+        "training_time": run.state.elapsed_seconds,
+        "global_step": run.global_step,
+        "alerts": run.metrics.alert_history,
+        **_exports(run, model_config, task_spec),
+    }
+
+
+def _exports(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[str, Path]:
+    config, paths = run.config, {}
+    if not (config.save_safetensors or config.export_bundle):
+        return {}
+    with best_weights(run):
+        if config.save_safetensors:
+            target = Path(config.checkpoint_dir) / WEIGHTS_NAME
+            paths["weights_path"] = export_safetensors(run.model, target)
+        if config.export_bundle:
+            from utils.training.export_utilities import create_export_bundle
+
+            paths["export_path"] = create_export_bundle(
+                model=run.model, config=model_config, task_spec=task_spec, training_config=config
+            )
+    return paths
+
+
+@contextmanager
+def best_weights(run: Run) -> Iterator[None]:
+    """Give the model the best epoch's weights (averaged, where they are), and its own ones back."""
+    path = run.best_checkpoint()
+    if path is None:
+        yield
+        return
+    own = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    saved = run.checkpoints.load(path, restore_rng=False)
+    run.model.load_state_dict(saved["model_state_dict"])
+    averages = saved["custom_state"].get("average", {}).get("averages", {})
+    run.model.load_state_dict(averages, strict=False)
+    try:
+        yield
+    finally:
+        run.model.load_state_dict(own)

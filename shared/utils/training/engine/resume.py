@@ -1,0 +1,64 @@
+"""Going on from a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from utils.training.engine.run import Run
+
+logger = logging.getLogger(__name__)
+
+NEWEST = "auto"
+
+
+def resume(run: Run, resume_from: str | Path | None) -> None:
+    """Put a run where a checkpoint has it.
+
+    A checkpoint that a Trainer wrote restores everything. One that was saved by hand gives
+    weights, optimizer, schedule and generators, and the run goes on with the epoch after its own.
+
+    Args:
+        run: freshly created.
+        resume_from: a path; ``"auto"`` is the newest whole checkpoint, if any; None starts afresh.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RuntimeError: the file is damaged, or belongs to another model.
+    """
+    path = run.checkpoints.latest() if resume_from == NEWEST else resume_from
+    if path is None:
+        _warn_of_old_checkpoints(run, resume_from)
+        return
+    saved = run.checkpoints.load(Path(path), restore_rng=False)
+    run.model.load_state_dict(saved["model_state_dict"])
+    run.optimizer.load_state_dict(saved["optimizer_state_dict"])
+    if saved["scheduler_state_dict"]:
+        run.scheduler.load_state_dict(saved["scheduler_state_dict"])
+    run.resumed_generators = saved["rng_state"]
+    _restore_position(run, saved)
+    logger.info(
+        "Resumed from %s: epoch %d, batch %d, optimizer step %d.",
+        path,
+        run.state.epoch,
+        run.state.batch,
+        run.global_step,
+    )
+
+
+def _restore_position(run: Run, saved: dict[str, Any]) -> None:
+    custom = saved.get("custom_state") or {}
+    if "position" in custom:
+        run.load_state_dict(custom)
+    else:
+        run.state.epoch = saved["epoch"] + 1
+
+
+def _warn_of_old_checkpoints(run: Run, resume_from: str | Path | None) -> None:
+    if resume_from is None and run.checkpoints.latest() is not None:
+        logger.warning(
+            "%s holds checkpoints of a former run, which this one will replace; "
+            "resume_from='auto' would go on from the newest.",
+            run.config.checkpoint_dir,
+        )

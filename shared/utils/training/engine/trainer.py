@@ -1,0 +1,209 @@
+"""The Trainer: from data to a trained, validated, saved model, resumable at any moment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import nn
+
+from utils.training.engine.activation_checkpointing import activation_checkpointing
+from utils.training.engine.assembly import create_run, num_batches
+from utils.training.engine.compilation import compiled
+from utils.training.engine.data import iterate
+from utils.training.engine.epoch_sums import EpochSums
+from utils.training.engine.hooks import HookCaller, TrainingHooks
+from utils.training.engine.interrupt import StopSwitch, TrainingInterrupted
+from utils.training.engine.loop import learning_rate
+from utils.training.engine.outputs import EpochResult
+from utils.training.engine.profiling import NullProfiler, StepProfiler, profiling
+from utils.training.engine.results import results_of
+from utils.training.engine.resume import resume
+from utils.training.engine.run import Run, of_phase
+from utils.training.seed_manager import set_random_seed, untouched_generators
+from utils.training.task_spec import TaskSpec
+from utils.training.training_config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a model as a :class:`TrainingConfig` says.
+
+    Args:
+        model: any module whose ``forward`` returns logits.
+        config: the model's own configuration, for flash attention and the export.
+        training_config: what to do; it is validated here.
+        task_spec: names the loss and the data's form; None is next-token prediction.
+        hooks: an object, or a list of them, with any of the methods of :class:`TrainingHooks`.
+
+    Raises:
+        InvalidConfigError: a ValueError that lists every fault of ``training_config``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Any,
+        training_config: TrainingConfig,
+        task_spec: TaskSpec | None = None,
+        hooks: TrainingHooks | Any | None = None,
+    ) -> None:
+        training_config.validate()
+        self.model = model
+        self.config = config
+        self.training_config = training_config
+        self.task_spec = task_spec
+        self._hooks = HookCaller(hooks)
+        self._stop = StopSwitch()
+        self._profiler: StepProfiler = NullProfiler()
+
+    def request_stop(self, reason: str = "request_stop()") -> None:
+        """Ask the run to stop; safe from any thread, and from a hook.
+
+        At the end of the accumulation window (or after the next validation batch) it writes a
+        checkpoint, and :meth:`train` raises :class:`TrainingInterrupted`.
+        """
+        self._stop.request(reason)
+
+    def train(
+        self, train_data: Any, val_data: Any | None = None, resume_from: str | Path | None = None
+    ) -> dict[str, Any]:
+        """Train, validate and save, epoch by epoch.
+
+        A run that was stopped or killed and resumes here ends with the same weights and metrics,
+        bit for bit, as one that was never stopped (deterministic mode, same machine and data).
+
+        With validation data, an epoch is judged by it; with weights averaged, validation, the
+        best weights and export use the average, and so does the model after the last epoch.
+        Otherwise the model holds the last epoch's weights at the end; the best epoch's are in
+        ``checkpoint_path``.
+
+        Args:
+            train_data: a dataset of samples, or a DataLoader or other iterable of batches.
+            val_data: the same of held-out data; None judges epochs by the training loss.
+            resume_from: a checkpoint's path; ``"auto"`` takes the newest whole checkpoint in
+                ``checkpoint_dir``, and starts afresh where there is none.
+
+        Returns:
+            ``metrics_summary`` (a data frame, one row an epoch), ``best_epoch`` (None where the
+            monitored metric was never a number), ``final_loss`` (mean training loss of the last
+            epoch), ``checkpoint_path`` (of the best epoch), ``training_time`` (seconds over all
+            sittings), ``global_step`` (optimizer steps), ``alerts``, and, where configured,
+            ``weights_path`` and ``export_path``.
+
+        Raises:
+            TrainingInterrupted: a SystemExit with code 143; SIGTERM or :meth:`request_stop` came,
+                and the state is saved.
+            RuntimeError: gradients were NaN or Inf too often in a row.
+            FileNotFoundError: there is no checkpoint at ``resume_from``.
+        """
+        config = self.training_config
+        set_random_seed(config.random_seed, config.deterministic)
+        run = create_run(self.model, config, self.task_spec, train_data, val_data)
+        with self._sitting(run):
+            resume(run, resume_from)
+            self._hooks.call("on_training_start")
+            if run.state.batch == 0:
+                run.restore_generators()
+            while not run.is_finished:
+                self._run_epoch(run)
+            run.checkpoints.wait()
+            self._hooks.call("on_training_end")
+        run.average.copy_to_model()
+        return results_of(run, self.config, self.task_spec)
+
+    @contextmanager
+    def _sitting(self, run: Run) -> Iterator[None]:
+        """Hold what is open while training: signals, patches of the model, files, connections."""
+        config = run.config
+        with ExitStack() as stack:
+            stack.callback(run.checkpoints.close)
+            stack.callback(run.metrics.close)
+            stack.callback(run.progress.close)
+            stack.callback(self._stop.clear)
+            stack.enter_context(self._stop.listening())
+            stack.enter_context(
+                activation_checkpointing(self.model, config.activation_checkpointing)
+            )
+            stack.enter_context(compiled(self.model, config.compile_mode))
+            self._profiler = stack.enter_context(profiling(config.profile, config.profile_dir))
+            yield
+
+    def _run_epoch(self, run: Run) -> None:
+        """Train, validate, record, judge, save."""
+        epoch = run.state.epoch
+        self._hooks.call("on_epoch_start", epoch)
+        if not run.state.is_epoch_trained:
+            self._train_epoch(run)
+        run.restore_generators()  # where a run resumes in its validation; else this does nothing
+        trained = run.sums.result(epoch, learning_rate(run.optimizer))
+        validated = self._validate_epoch(run)
+        metrics = run.record_epoch(trained, validated)
+        if validated is not None:
+            self._hooks.call("on_validation_end", of_phase(metrics, "val"))
+        self._hooks.call("on_epoch_end", epoch, metrics)
+        path = run.finish_epoch(trained, metrics)
+        if self._stop.is_requested:
+            self._interrupt(run, path)
+
+    def _train_epoch(self, run: Run) -> None:
+        """Train on what is left of the epoch."""
+        state = run.state
+        batches = run.open_epoch()
+        run.progress.start_epoch(state.epoch, num_batches(run.train_loader) or 0)
+        wants_losses = self._hooks.has("on_batch_end")
+        steps = run.training_loop.steps(batches, run.sums, run.scheduler, state.batch)
+        with closing(steps):
+            for step in steps:
+                if wants_losses:
+                    self._hooks.call("on_batch_end", step.batch_index, step.loss.item())
+                if not step.closes_window:
+                    continue
+                state.batch = step.batch_index + 1
+                if step.is_optimizer_step:
+                    self._after_optimizer_step(run)
+                if self._stop.is_requested:
+                    self._interrupt(run)
+                if run.is_at_last_step:
+                    break
+        state.is_epoch_trained = True
+
+    def _after_optimizer_step(self, run: Run) -> None:
+        run.average.update()
+        self._profiler.step()
+        step, config = run.global_step, run.config
+        if step % config.log_interval_steps == 0:
+            run.progress.update(
+                run.state.batch, run.training_loop.interval_loss, run.sums.sample_count
+            )
+        if config.save_interval_steps and step % config.save_interval_steps == 0:
+            run.save_step(blocking=not config.async_checkpoints)
+
+    def _validate_epoch(self, run: Run) -> EpochResult | None:
+        """Measure the (averaged) weights; the generators stay as training left them."""
+        if run.val_loader is None:
+            return None
+        epoch, sums = run.state.epoch, EpochSums(run.device)
+        run.progress.start_epoch(epoch, num_batches(run.val_loader) or 0, "validate")
+        with untouched_generators(), run.average.applied():
+            steps = run.validation_loop.steps(iterate(run.val_loader, epoch=epoch), sums)
+            with closing(steps):
+                for _ in steps:
+                    if self._stop.is_requested:
+                        break
+        if self._stop.is_requested:
+            self._interrupt(run)
+        return sums.result(epoch)
+
+    def _interrupt(self, run: Run, path: Path | None = None) -> NoReturn:
+        """Write the state, unless ``path`` holds it already, and leave."""
+        if path is None:
+            path = run.save_step(blocking=True)
+        run.checkpoints.wait()
+        stopped = TrainingInterrupted(path, self._stop.reason)
+        logger.info("%s", stopped)
+        raise stopped
