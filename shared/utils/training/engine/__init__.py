@@ -1,6 +1,7 @@
 """The training engine: each part stands alone, and the Trainer joins them."""
 
 from utils.training.engine.alerts import AlertConfig
+from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
 from utils.training.engine.confidence import ConfidenceMetrics
 from utils.training.engine.data import (
     CollatorInfo,
@@ -16,6 +17,8 @@ from utils.training.engine.metrics import MetricsEngine
 
 __all__ = [
     "AlertConfig",
+    "CheckpointManager",
+    "CheckpointMetadata",
     "CollatorInfo",
     "CollatorRegistry",
     "ConfidenceMetrics",
