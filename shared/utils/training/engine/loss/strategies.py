@@ -1,0 +1,121 @@
+"""The built-in losses: next token, classes, images. All are cross-entropy, aligned differently."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from utils.training.engine.loss.accuracy import count_correct
+from utils.training.engine.loss.inputs import (
+    IGNORED,
+    LossInputs,
+    attention_mask_for,
+    class_weights_for,
+    logits_and_labels,
+    mismatch,
+)
+from utils.training.engine.loss.terms import LossTerms, cross_entropy
+
+_DEFAULT_PAD_TOKEN_ID = 0
+
+
+class _CrossEntropyLoss:
+    """Mean cross-entropy once :meth:`_align` has paired each prediction with its target."""
+
+    def compute_loss(self, inputs: LossInputs) -> Tensor:
+        """Return the mean loss over what counts, a scalar; 0 with a graph where nothing does.
+
+        Raises:
+            LossError: a ValueError; missing inputs, or shapes that don't fit.
+        """
+        logits, targets = self._align(inputs)
+        return cross_entropy(logits, targets, class_weights_for(inputs, logits))[0]
+
+    def compute_terms(self, inputs: LossInputs) -> LossTerms:
+        """Return the same mean with its denominator and the number of right predictions.
+
+        Raises:
+            LossError: a ValueError; missing inputs, or shapes that don't fit.
+        """
+        logits, targets = self._align(inputs)
+        weights = class_weights_for(inputs, logits)
+        loss, num_items, num_predictions = cross_entropy(logits, targets, weights)
+        return LossTerms(loss, num_items, count_correct(logits, targets), num_predictions)
+
+    def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """Return logits and targets, classes in dimension 1, -100 where nothing counts."""
+        raise NotImplementedError
+
+
+class LanguageModelingLoss(_CrossEntropyLoss):
+    """Predict each next token: logits [batch, seq, vocab] at t against labels [batch, seq] at t+1.
+
+    A label of -100 never counts. With an ``attention_mask`` the mask says what is padding; without
+    one, ``pad_token_id`` does (0 when left out, None for no such id).
+    """
+
+    def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        logits, labels = logits_and_labels(inputs)
+        if logits.ndim != 3 or logits.shape[:2] != labels.shape:  # noqa: PLR2004 - [batch, seq, vocab]
+            raise mismatch("labels", labels.shape, "logits [batch, seq, vocab]", logits.shape)
+        # The labels move, not the logits: shifted logits would be a copy of the largest tensor.
+        targets = torch.full_like(labels, IGNORED)
+        targets[:, :-1] = _without_padding(labels, inputs)[:, 1:]
+        return logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+
+
+def _without_padding(labels: Tensor, inputs: LossInputs) -> Tensor:
+    mask = attention_mask_for(inputs, labels.shape)
+    if mask is not None:
+        return labels.masked_fill(mask == 0, IGNORED)
+    pad_token_id = inputs.get("pad_token_id", _DEFAULT_PAD_TOKEN_ID)
+    return labels if pad_token_id is None else labels.masked_fill(labels == pad_token_id, IGNORED)
+
+
+class ClassificationLoss(_CrossEntropyLoss):
+    """Classify samples, whole sequences or single tokens.
+
+    [batch, classes] meets labels [batch]. [batch, seq, classes] with labels [batch] is judged by
+    each row's last token that isn't padding (the last one where there is no ``attention_mask``);
+    with labels [batch, seq] every token is, but for padding. ``class_weights`` [classes] weigh the
+    mean.
+    """
+
+    def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        logits, labels = logits_and_labels(inputs)
+        if logits.ndim == 2 and logits.shape[:1] == labels.shape:  # noqa: PLR2004 - [batch, classes]
+            return logits, labels
+        if logits.ndim == 3:  # noqa: PLR2004 - [batch, seq, classes]
+            mask = attention_mask_for(inputs, logits.shape[:2])
+            if logits.shape[:1] == labels.shape:
+                return _at_last_token(logits, mask), labels
+            if logits.shape[:2] == labels.shape:
+                targets = labels if mask is None else labels.masked_fill(mask == 0, IGNORED)
+                return logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+        wanted = "logits [batch, classes] or [batch, seq, classes]"
+        raise mismatch("labels", labels.shape, wanted, logits.shape)
+
+
+def _at_last_token(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Pick the logits [batch, classes] of each row's last token that isn't padding."""
+    if mask is None:
+        return logits[:, -1]
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    last = torch.where(mask == 0, 0, positions).amax(1)
+    return logits[torch.arange(len(logits), device=logits.device), last]
+
+
+class VisionLoss(_CrossEntropyLoss):
+    """Classify images or their pixels.
+
+    [batch, classes] meets labels [batch]; [batch, classes, height, width] a label for each pixel,
+    [batch, height, width]. A label of -100 never counts.
+    """
+
+    def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        logits, labels = logits_and_labels(inputs)
+        fits = logits.ndim in {2, 4} and logits.shape[:1] + logits.shape[2:] == labels.shape
+        if not fits:
+            wanted = "logits [batch, classes] or [batch, classes, height, width]"
+            raise mismatch("labels", labels.shape, wanted, logits.shape)
+        return logits, labels

@@ -1,0 +1,127 @@
+"""A loss with what it takes to add it up right: its denominator, and what was predicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as PyTorch's own documentation writes it
+
+from utils.training.engine.loss.accuracy import count_correct
+from utils.training.engine.loss.inputs import IGNORED, LossError, LossInputs
+
+_HALF_DTYPES = {torch.float16, torch.bfloat16}
+
+
+class LossStrategy(Protocol):
+    """How a task's loss is computed.
+
+    A strategy may offer ``compute_terms(inputs) -> LossTerms`` too, so that accumulation weighs
+    its batches by what counts in them, and not by their number of samples.
+    """
+
+    def compute_loss(self, inputs: LossInputs) -> Tensor:
+        """Return the mean loss, a scalar with a graph."""
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """A batch's mean loss and its parts, all of them scalars on the device.
+
+    ``num_items`` is the mean's denominator: the tokens or samples that count, or the sum of
+    their class weights, so that ``loss * num_items`` adds up over batches. ``num_correct`` of
+    ``num_predictions`` were right.
+    """
+
+    loss: Tensor
+    num_items: Tensor
+    num_correct: Tensor
+    num_predictions: Tensor
+
+
+def loss_terms(strategy: LossStrategy, inputs: LossInputs) -> LossTerms:
+    """Compute the terms of any strategy, whether or not it offers them.
+
+    One that only has ``compute_loss`` weighs a batch by its samples, and is measured for accuracy
+    where [batch, classes] meets [batch], or [batch, classes, height, width] a label a pixel.
+
+    Raises:
+        LossError: a ValueError; the strategy returned something else than a scalar.
+    """
+    compute_terms = getattr(strategy, "compute_terms", None)
+    if compute_terms is not None:
+        terms: LossTerms = compute_terms(inputs)
+        return terms
+    loss = strategy.compute_loss(inputs)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise LossError(
+            f"{type(strategy).__name__}.compute_loss returned {what}; return the mean as a scalar "
+            "tensor."
+        )
+    correct, predictions = _accuracy_of(inputs, loss.device)
+    samples = torch.full((), _num_samples(inputs), device=loss.device)
+    return LossTerms(loss, samples, correct, predictions)
+
+
+def _num_samples(inputs: LossInputs) -> int:
+    tensors = (value for value in inputs.values() if isinstance(value, Tensor) and value.ndim)
+    first = next(tensors, None)
+    return 1 if first is None else len(first)
+
+
+def _accuracy_of(inputs: LossInputs, device: torch.device) -> tuple[Tensor, Tensor]:
+    logits, labels = inputs.get("logits"), inputs.get("labels")
+    if logits is not None and labels is not None and not labels.is_floating_point():
+        # [batch, seq, classes] is left out: only the strategy knows whether it shifts.
+        fits = logits.ndim in {2, 4} and logits.shape[:1] + logits.shape[2:] == labels.shape
+        if fits:
+            return count_correct(logits, labels), (labels != IGNORED).sum()
+    nothing = torch.zeros((), dtype=torch.int64, device=device)
+    return nothing, nothing
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross-entropy over the targets that count, finite where none does.
+
+    Args:
+        logits: [n, classes] or [batch, classes, height, width].
+        targets: int64, [n] or [batch, height, width]; -100 doesn't count.
+        class_weights: [classes] or None.
+
+    Returns:
+        The mean, its denominator, and the number of targets that count.
+
+    Raises:
+        LossError: a ValueError; a target is no class (on CPU; elsewhere the device says so).
+    """
+    counted = targets != IGNORED
+    num_counted = counted.sum()
+    total = _summed_cross_entropy(logits, targets, class_weights)
+    if class_weights is None:
+        return total / num_counted.clamp(min=1), num_counted, num_counted
+    weights = class_weights[targets.clamp(min=0)]
+    denominator = torch.where(counted, weights, 0).sum()
+    return total / torch.where(denominator > 0, denominator, 1), denominator, num_counted
+
+
+def _summed_cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+    # A pixel's losses one by one: their fused sum has no deterministic kernel on CUDA.
+    reduction = "sum" if logits.ndim == 2 else "none"  # noqa: PLR2004 - [n, classes]
+    try:
+        if logits.dtype in _HALF_DTYPES:
+            # Converted within the kernel: a sum in half precision overflows, or loses the tail.
+            log_probabilities = F.log_softmax(logits, 1, dtype=torch.float32)
+            losses = F.nll_loss(log_probabilities, targets, class_weights, reduction=reduction)
+        else:
+            losses = F.cross_entropy(logits, targets, class_weights, reduction=reduction)
+    except IndexError as error:
+        raise LossError(
+            f"A label is outside the {logits.shape[1]} classes of the logits "
+            f"({error}); allowed are 0 to {logits.shape[1] - 1}, and {IGNORED} for none."
+        ) from error
+    return losses if reduction == "sum" else losses.sum()
