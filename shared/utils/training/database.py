@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -56,7 +57,7 @@ metadata = MetaData(
 )
 
 Id = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER counts up by itself there
-Json = JSON(none_as_null=True)  # keeps the order of keys, and NaN and infinities (see `_dump`)
+Json = JSON(none_as_null=True)  # keeps the order of keys, and NaN and infinities (see `to_json`)
 
 Guard = Callable[[Connection], None]
 """Called first in a writing transaction; it raises where the write must not happen."""
@@ -156,6 +157,58 @@ class Real(TypeDecorator[float]):
         return _NanKeepingDouble() if dialect.name == "sqlite" else Double()
 
 
+def to_json(value: Any, *, sort_keys: bool = False) -> str:
+    """Write JSON that both databases take.
+
+    They have no NaN, so it is written as ``{"$float": "nan"}``, and infinities alike. Paths become
+    strings; arrays and their scalars become lists and numbers.
+
+    Raises:
+        ValueError: a value that has no such form.
+    """
+    write = partial(
+        json.dumps, allow_nan=False, default=_plain, sort_keys=sort_keys, ensure_ascii=False
+    )
+    try:
+        return write(value)
+    except ValueError:
+        return write(_tagged(value))
+    except TypeError as error:
+        raise ValueError(f"A value can't be written as JSON: {error}.") from error
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read what :func:`to_json` wrote."""
+    return json.loads(text, object_hook=_untagged)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # an array, or one of its scalars
+        return value.tolist()
+    raise ValueError(
+        f"{value!r} is of type {type(value).__name__}, which JSON has not; "
+        "give numbers, strings, lists and dictionaries."
+    )
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_NON_FINITE: str(float(value))}
+    if isinstance(value, dict):
+        return {key: _tagged(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tagged(item) for item in value]
+    return value if value is None or isinstance(value, str | int) else _tagged(_plain(value))
+
+
+def _untagged(item: dict[str, Any]) -> Any:
+    if len(item) == 1 and isinstance(item.get(_NON_FINITE), str):
+        return float(item[_NON_FINITE])
+    return item
+
+
 @dataclass(frozen=True)
 class Page(Generic[T]):
     """Some of the items, and the cursor that the next call takes; None at the end."""
@@ -214,8 +267,9 @@ def _postgres(location: str) -> Engine:
         connect_args={name: v for name, v in settings.items() if name not in url.query},
         pool_size=5,
         max_overflow=10,
-        json_serializer=_dump,
-        json_deserializer=_load,
+        isolation_level="READ COMMITTED",  # a statement after a lock sees what the lock waited for
+        json_serializer=to_json,
+        json_deserializer=from_json,
     )
     event.listen(engine, "checkout", _refuse_dead)
     return _closing(engine)
@@ -230,8 +284,8 @@ def _sqlite(path: str) -> Engine:
         "sqlite://" if path == ":memory:" else f"sqlite:///{path}",
         poolclass=QueuePool,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-        json_serializer=_dump,
-        json_deserializer=_load,
+        json_serializer=to_json,
+        json_deserializer=from_json,
         **size,
     )
     event.listen(engine, "connect", _prepare_sqlite)
@@ -241,9 +295,18 @@ def _sqlite(path: str) -> Engine:
 
 
 def _closing(engine: Engine) -> Engine:
-    """Close idle connections when nobody holds the engine any more."""
-    weakref.finalize(engine, engine.pool.dispose)
+    """Close the connections when nobody holds the engine any more."""
+    owners: dict[Any, int] = {}  # the process that opened each connection
+    event.listen(engine, "connect", lambda driver, _: owners.update({driver: os.getpid()}))
+    event.listen(engine, "close", lambda driver, _: owners.pop(driver, None))
+    weakref.finalize(engine, _close_own, owners)
     return engine
+
+
+def _close_own(owners: dict[Any, int]) -> None:
+    for driver, process in owners.items():
+        if process == os.getpid():
+            driver.close()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
@@ -293,41 +356,6 @@ def _refuse_dead(connection: Any, record: Any, proxy: Any) -> None:
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
         raise DisconnectionError("The server closed the connection.")
-
-
-def _dump(value: Any) -> str:
-    """JSON that both databases take; they have no NaN, so it is written as ``{"$float": "nan"}``.
-
-    Raises:
-        ValueError: a value that is no JSON.
-    """
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_tag(value), allow_nan=False)
-    except TypeError as error:
-        raise ValueError(f"A value can't be stored as JSON: {error}.") from error
-    return text
-
-
-def _tag(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_NON_FINITE: str(value)}
-    if isinstance(value, dict):
-        return {key: _tag(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tag(item) for item in value]
-    return value
-
-
-def _load(text: str | bytes) -> Any:
-    return json.loads(text, object_hook=_untag)
-
-
-def _untag(item: dict[str, Any]) -> Any:
-    if len(item) == 1 and isinstance(item.get(_NON_FINITE), str):
-        return float(item[_NON_FINITE])
-    return item
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,1 +1,27 @@
-"""Versions of models: their metrics, tags, lineage and audit."""
+"""Versions of models: their metrics, tags, lineage and audit, on SQLite or Postgres."""
+
+from utils.training.model_registry.digests import artifact_digest
+from utils.training.model_registry.errors import (
+    AlreadyRegisteredError,
+    ConflictError,
+    UnknownModelError,
+)
+from utils.training.model_registry.records import (
+    Lineage,
+    Promotion,
+    RegisteredModel,
+    Verification,
+)
+from utils.training.model_registry.registry import ModelRegistry
+
+__all__ = [
+    "AlreadyRegisteredError",
+    "ConflictError",
+    "Lineage",
+    "ModelRegistry",
+    "Promotion",
+    "RegisteredModel",
+    "UnknownModelError",
+    "Verification",
+    "artifact_digest",
+]

@@ -55,7 +55,7 @@ Index(
     postgresql_where=model.c.tag == "production",
     sqlite_where=model.c.tag == "production",
 )
-Index(None, model.c.tag, model.c.name)
+Index(None, model.c.tag, model.c.name, model.c.tagged_at)
 Index(None, model.c.parent_model_id)
 Index(None, model.c.training_run_id)
 

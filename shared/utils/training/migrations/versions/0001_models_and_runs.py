@@ -47,7 +47,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", "version", name=op.f("uq_model_name_version")),
     )
     op.create_index(op.f("ix_model_parent_model_id"), "model", ["parent_model_id"], unique=False)
-    op.create_index(op.f("ix_model_tag_name"), "model", ["tag", "name"], unique=False)
+    op.create_index(
+        op.f("ix_model_tag_name_tagged_at"), "model", ["tag", "name", "tagged_at"], unique=False
+    )
     op.create_index(op.f("ix_model_training_run_id"), "model", ["training_run_id"], unique=False)
     op.create_index(
         "uq_model_production",
@@ -197,6 +199,6 @@ def downgrade() -> None:
         sqlite_where=sa.text("tag = 'production'"),
     )
     op.drop_index(op.f("ix_model_training_run_id"), table_name="model")
-    op.drop_index(op.f("ix_model_tag_name"), table_name="model")
+    op.drop_index(op.f("ix_model_tag_name_tagged_at"), table_name="model")
     op.drop_index(op.f("ix_model_parent_model_id"), table_name="model")
     op.drop_table("model")

@@ -1,0 +1,218 @@
+"""How models are found and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from utils.training.database import Page, decode_cursor, encode_cursor
+from utils.training.errors import UnknownNameError
+from utils.training.model_registry.records import RegisteredModel
+from utils.training.model_registry.tables import TAGS, model, model_metric, promotion
+
+MetricRange = tuple[float | None, float | None]
+
+_NOT_A_NUMBER = float("nan")  # sorts above every number on both databases
+_UNREAD = {"id", "data_profile", "reference_profile", "idempotency_key", "content_digest"}
+COLUMNS = [model.c.id.label("model_id"), *(c for c in model.c if c.name not in _UNREAD)]
+
+_MODELS = select(*COLUMNS)
+BY_ID = _MODELS.where(model.c.id == bindparam("model_id"))
+BY_VERSION = _MODELS.where(
+    model.c.name == bindparam("name"), model.c.version == bindparam("version")
+)
+_LATEST_FIRST = (model.c.tagged_at.desc(), model.c.id.desc())
+_METRICS = select(model_metric.c.name, model_metric.c.value).where(
+    model_metric.c.model_id == bindparam("model_id")
+)
+
+
+def read_one(
+    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
+) -> RegisteredModel | None:
+    """The first model that a statement over :data:`COLUMNS` finds."""
+    row = connection.execute(statement, parameters).mappings().first()
+    if row is None:
+        return None
+    metrics = connection.execute(_METRICS, {"model_id": row["model_id"]})
+    return RegisteredModel(**row, metrics=dict(metrics.all()))
+
+
+def read_many(connection: Connection, statement: Select[Any]) -> tuple[RegisteredModel, ...]:
+    """The models that a statement over :data:`COLUMNS` finds, their metrics read at once."""
+    rows = connection.execute(statement).mappings().all()
+    metrics: dict[int, dict[str, float]] = {row["model_id"]: {} for row in rows}
+    if metrics:
+        of_all = select(model_metric).where(model_metric.c.model_id.in_(metrics))
+        for model_id, name, value in connection.execute(of_all):
+            metrics[model_id][name] = value
+    return tuple(RegisteredModel(**row, metrics=metrics[row["model_id"]]) for row in rows)
+
+
+def with_tag(tag: str, name: str | None, as_of: datetime | None) -> Select[Any]:
+    """Models that hold a tag, or held it at a time; the one that got it last comes first."""
+    statement = _MODELS.where(model.c.tag == tag).order_by(*_LATEST_FIRST)
+    if as_of is not None:
+        then, since = _as_of(as_of)
+        statement = _MODELS.where(model.c.created_at <= as_of, then == tag).order_by(
+            func.coalesce(since, 0).desc(), model.c.id.desc()
+        )
+    return statement if name is None else statement.where(model.c.name == name)
+
+
+def _as_of(time: datetime) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """A model's tag at a time, and the sequence of the change that gave it."""
+    last = (
+        select(
+            case((promotion.c.model_id == model.c.id, promotion.c.to_tag), else_="retired"),
+            promotion.c.sequence,
+        )
+        .where(
+            or_(promotion.c.model_id == model.c.id, promotion.c.replaced_model_id == model.c.id),
+            promotion.c.at <= time,
+        )
+        .order_by(promotion.c.sequence.desc())
+        .limit(1)
+    )
+    tag, sequence = (
+        last.with_only_columns(column).correlate(model).scalar_subquery()
+        for column in last.selected_columns
+    )
+    return func.coalesce(tag, "experimental"), sequence
+
+
+def matching(
+    *,
+    name: str | None = None,
+    tag: str | None = None,
+    task_type: str | None = None,
+    training_run_id: int | None = None,
+    text: str | None = None,
+    metrics: Mapping[str, MetricRange] | None = None,
+) -> list[ColumnElement[bool]]:
+    """The conditions of a search."""
+    if tag is not None and tag not in TAGS:
+        raise UnknownNameError("tag", tag, TAGS)
+    wanted = {
+        model.c.name: name,
+        model.c.tag: tag,
+        model.c.task_type: task_type,
+        model.c.training_run_id: training_run_id,
+    }
+    conditions: list[ColumnElement[bool]] = [c == v for c, v in wanted.items() if v is not None]
+    if text is not None:
+        places = (model.c.name, model.c.version, model.c.task_type, cast(model.c.metadata, Text))
+        conditions.append(or_(*(place.icontains(text, autoescape=True) for place in places)))
+    return conditions + [_has_metric(name, *bounds) for name, bounds in (metrics or {}).items()]
+
+
+def _has_metric(name: str, low: float | None, high: float | None) -> ColumnElement[bool]:
+    """A metric within bounds; NaN is within none, and sorts above every number."""
+    value = model_metric.c.value
+    conditions = [model_metric.c.model_id == model.c.id, model_metric.c.name == name]
+    conditions += [value < _NOT_A_NUMBER] + ([] if low is None else [value >= low])
+    conditions += [] if high is None else [value <= high]
+    return exists().where(and_(*conditions))
+
+
+def page(
+    connection: Connection,
+    conditions: list[ColumnElement[bool]],
+    limit: int,
+    cursor: str | None,
+) -> Page[RegisteredModel]:
+    """The newest models that meet all conditions."""
+    if cursor is not None:
+        conditions = [*conditions, model.c.id < decode_cursor(cursor, int)[0]]
+    statement = _MODELS.where(*conditions).order_by(model.c.id.desc()).limit(limit + 1)
+    found = read_many(connection, statement)
+    has_more = len(found) > limit
+    return Page(found[:limit], encode_cursor(found[limit - 1].model_id) if has_more else None)
+
+
+def page_by_metric(
+    connection: Connection,
+    conditions: list[ColumnElement[bool]],
+    limit: int,
+    cursor: str | None,
+    metric: str,
+    *,
+    descending: bool,
+) -> Page[RegisteredModel]:
+    """The models that have a metric (as a number) and meet all conditions, by its value."""
+    value = model_metric.c.value
+    order = (value.desc(), model.c.id.desc()) if descending else (value, model.c.id)
+    conditions = [*conditions, model_metric.c.name == metric, value < _NOT_A_NUMBER]
+    if cursor is not None:
+        last, last_id = decode_cursor(cursor, float, int)
+        after_value, after_id = (
+            (value < last, model.c.id < last_id)
+            if descending
+            else (value > last, model.c.id > last_id)
+        )
+        conditions.append(or_(after_value, and_(value == last, after_id)))
+    statement = (
+        select(*COLUMNS)
+        .join_from(model, model_metric, model_metric.c.model_id == model.c.id)
+        .where(*conditions)
+        .order_by(*order)
+        .limit(limit + 1)
+    )
+    found = read_many(connection, statement)
+    last_one = found[limit - 1] if len(found) > limit else None
+    return Page(
+        found[:limit],
+        None if last_one is None else encode_cursor(last_one.metrics[metric], last_one.model_id),
+    )
+
+
+def by_ids(connection: Connection, ids: list[int]) -> tuple[RegisteredModel, ...]:
+    """The models of these ids that exist, in the order of the ids."""
+    statement = _MODELS.where(model.c.id.in_(ids))
+    found = {item.model_id: item for item in read_many(connection, statement)}
+    return tuple(found[model_id] for model_id in ids if model_id in found)
+
+
+def ancestors(connection: Connection, model_id: int) -> tuple[RegisteredModel, ...]:
+    """Parent, its parent, and so on."""
+    tree = (
+        select(model.c.parent_model_id.label("id"), literal(1).label("depth"))
+        .where(model.c.id == model_id)
+        .cte(recursive=True)
+    )
+    tree = tree.union_all(
+        select(model.c.parent_model_id, tree.c.depth + 1).where(model.c.id == tree.c.id)
+    )
+    ids = connection.scalars(select(tree.c.id).where(tree.c.id.is_not(None)).order_by(tree.c.depth))
+    return by_ids(connection, list(ids))
+
+
+def descendants(connection: Connection, model_id: int) -> tuple[RegisteredModel, ...]:
+    """Children, then their children, and so on."""
+    tree = (
+        select(model.c.id, literal(1).label("depth"))
+        .where(model.c.parent_model_id == model_id)
+        .cte(recursive=True)
+    )
+    tree = tree.union_all(
+        select(model.c.id, tree.c.depth + 1).where(model.c.parent_model_id == tree.c.id)
+    )
+    ids = connection.scalars(select(tree.c.id).order_by(tree.c.depth, tree.c.id))
+    return by_ids(connection, list(ids))

@@ -1,0 +1,120 @@
+"""How a model comes into the registry, once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from utils.training.database import to_json, utc_now
+from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
+from utils.training.model_registry.errors import AlreadyRegisteredError
+from utils.training.model_registry.tables import NAME_LENGTH, model, model_metric
+
+_BYTES_IN_MB = 1_000_000
+
+_INSERT = insert(model).returning(model.c.id)
+_INSERT_METRICS = insert(model_metric)
+
+
+def values_of(
+    given: dict[str, Any], metrics: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The row of a registration and its metrics, checked, with what the artifact itself tells.
+
+    Raises:
+        ValueError: a value is not of its kind.
+    """
+    for field in ("name", "version", "task_type"):
+        _check_text(field, given[field])
+    for name in metrics:
+        _check_text("A metric's name", name)
+    numbers = {name: _number(name, value) for name, value in metrics.items()}
+    content = given | _facts_of_artifact(given)
+    key = content.pop("idempotency_key")
+    digest = hashlib.sha256(to_json(content | {"metrics": numbers}, sort_keys=True).encode())
+    now = utc_now()
+    row = content | {
+        "tag": "experimental",
+        "created_at": now,
+        "tagged_at": now,
+        "idempotency_key": key,
+        "content_digest": digest.hexdigest(),
+    }
+    return row, numbers
+
+
+def _facts_of_artifact(given: Mapping[str, Any]) -> dict[str, Any]:
+    path = Path(given["checkpoint_path"])
+    facts: dict[str, Any] = {}
+    if path.exists():
+        if given["artifact_digest"] is None:
+            facts["artifact_digest"] = artifact_digest(path)
+        if given["model_size_mb"] is None:
+            facts["model_size_mb"] = artifact_size_bytes(path) / _BYTES_IN_MB
+    return facts
+
+
+def insert_model(
+    connection: Connection, row: Mapping[str, Any], metrics: Mapping[str, float]
+) -> int:
+    """Write a model and its metrics.
+
+    Raises:
+        IntegrityError: it was registered before, or its parent was not.
+    """
+    model_id: int = connection.execute(_INSERT, row).scalar_one()
+    if metrics:
+        rows = [{"model_id": model_id, "name": n, "value": v} for n, v in metrics.items()]
+        connection.execute(_INSERT_METRICS, rows)
+    return model_id
+
+
+def registered_before(connection: Connection, row: Mapping[str, Any], error: IntegrityError) -> int:
+    """Tell a retry, whose id this gives, from a conflict, after a constraint refused the row.
+
+    Raises:
+        AlreadyRegisteredError: the version or the key belongs to another registration.
+        ValueError: there is no such parent.
+    """
+    key, name, version = row["idempotency_key"], row["name"], row["version"]
+    if key is not None:
+        rival = connection.execute(select(model).where(model.c.idempotency_key == key)).first()
+        if rival is not None and rival.content_digest == row["content_digest"]:
+            return int(rival.id)
+        if rival is not None:
+            raise AlreadyRegisteredError(
+                f"The idempotency key '{key}' belongs to model {rival.id} with another content; "
+                "take a new key for a new registration."
+            ) from error
+    is_same = (model.c.name == name, model.c.version == version)
+    rival_id = connection.execute(select(model.c.id).where(*is_same)).scalar()
+    if rival_id is not None:
+        raise AlreadyRegisteredError(
+            f"Version '{version}' of '{name}' is registered already, as model {rival_id}; "
+            "choose another version."
+        ) from error
+    if row["parent_model_id"] is not None:
+        raise ValueError(
+            f"parent_model_id is {row['parent_model_id']}, but there is no such model; "
+            "register the parent first."
+        ) from error
+    raise error
+
+
+def _check_text(field: str, value: Any) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= NAME_LENGTH or "\0" in value:
+        raise ValueError(
+            f"{field} is {value!r}, allowed is a string of 1 to {NAME_LENGTH} characters."
+        )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "item")):
+        raise ValueError(f"The metric '{name}' is {value!r}, allowed is a number.")
+    return float(value)
