@@ -47,7 +47,6 @@ class LossStrategyRegistry:
         def add(strategy: StrategyClass) -> StrategyClass:
             if not callable(getattr(strategy, "compute_loss", None)):
                 raise LossError(f"{strategy!r} has no compute_loss(inputs); give it one.")
-                )
             cls._strategies[task_type] = strategy
             return strategy
 
