@@ -1,0 +1,49 @@
+"""Jobs in a table, and schedules that put them there."""
+
+from utils.training.job_queue.backoff import Backoff
+from utils.training.job_queue.claims import fence
+from utils.training.job_queue.cron_expression import CronExpression
+from utils.training.job_queue.errors import (
+    IdempotencyConflictError,
+    IllegalTransitionError,
+    InvalidCronError,
+    InvalidJobError,
+    InvalidScheduleError,
+    StaleClaimError,
+    UnknownJobError,
+    UnknownScheduleError,
+)
+from utils.training.job_queue.job import (
+    FINISHED,
+    HELD,
+    Heartbeat,
+    Job,
+    JobEvent,
+    JobStatus,
+    QueueStatistics,
+)
+from utils.training.job_queue.manager import JobManager
+from utils.training.job_queue.outbox import Nudge
+
+__all__ = [
+    "FINISHED",
+    "HELD",
+    "Backoff",
+    "CronExpression",
+    "Heartbeat",
+    "IdempotencyConflictError",
+    "IllegalTransitionError",
+    "InvalidCronError",
+    "InvalidJobError",
+    "InvalidScheduleError",
+    "Job",
+    "JobEvent",
+    "JobManager",
+    "JobStatus",
+    "Nudge",
+    "QueueStatistics",
+    "StaleClaimError",
+    "UnknownJobError",
+    "UnknownScheduleError",
+    "fence",
+]

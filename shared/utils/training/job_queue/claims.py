@@ -1,0 +1,139 @@
+"""How a worker gets a job, holds it, and proves that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, NoReturn
+
+from sqlalchemy import ColumnElement, Connection, Row, select, union_all, update
+
+from utils.training.database import Guard
+from utils.training.job_queue.clock import DatabaseClock
+from utils.training.job_queue.errors import (
+    IllegalTransitionError,
+    StaleClaimError,
+    UnknownJobError,
+)
+from utils.training.job_queue.job import HELD, JobStatus
+from utils.training.job_queue.tables import CLAIMABLE, job
+
+
+def claim(
+    connection: Connection,
+    clock: DatabaseClock,
+    worker_id: str,
+    lease: timedelta,
+    *,
+    job_types: Collection[str] | None,
+    job_id: int | None,
+) -> Row[Any] | None:
+    """Give the worker the first claimable job of these types, or the job of this id."""
+    take = partial(_take_first, connection, clock, worker_id, lease)
+    if job_id is not None:
+        of_type = [] if job_types is None else [job.c.job_type.in_(list(job_types))]
+        return take(job.c.id == job_id, *of_type)
+    if job_types is None:
+        return take()
+    types = sorted(set(job_types))
+    if len(types) > 1:
+        types = _types_by_first_job(connection, clock, types)
+    for job_type in types:
+        row = take(job.c.job_type == job_type)
+        if row is not None:
+            return row
+    return None
+
+
+def _take_first(
+    connection: Connection,
+    clock: DatabaseClock,
+    worker_id: str,
+    lease: timedelta,
+    *conditions: ColumnElement[bool],
+) -> Row[Any] | None:
+    """Claim in one statement, the same on both databases; claimers never wait for each other."""
+    first = (
+        select(job.c.id)
+        .where(CLAIMABLE, job.c.run_after <= clock.after(), *conditions)
+        .order_by(job.c.priority.desc(), job.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(job)
+        .where(job.c.id == first.scalar_subquery(), CLAIMABLE)
+        .values(
+            status=JobStatus.CLAIMED,
+            status_since=clock.after(),
+            status_reason=None,
+            status_actor=worker_id,
+            worker_id=worker_id,
+            fencing_token=job.c.fencing_token + 1,
+            lease_expires_at=clock.after(lease),
+            heartbeat_at=clock.after(),
+            started_at=None,
+        )
+        .returning(job)
+    )
+    return connection.execute(statement).one_or_none()
+
+
+def _types_by_first_job(
+    connection: Connection, clock: DatabaseClock, job_types: Sequence[str]
+) -> list[str]:
+    """The types that have a claimable job, in the order in which these would be claimed.
+
+    The look decides nothing but the order of the claims to try. It reads one row a type off the
+    index, however many jobs of other types are in the queue.
+    """
+    heads = [
+        select(job.c.job_type, job.c.priority, job.c.id)
+        .where(CLAIMABLE, job.c.job_type == job_type, job.c.run_after <= clock.after())
+        .order_by(job.c.priority.desc(), job.c.id)
+        .limit(1)
+        .subquery()
+        for job_type in job_types
+    ]
+    found = connection.execute(union_all(*(select(head) for head in heads))).all()
+    return [row.job_type for row in sorted(found, key=lambda row: (-row.priority, row.id))]
+
+
+def held_by(job_id: int, fencing_token: int | None) -> list[ColumnElement[bool]]:
+    """The condition under which a worker may write: it holds the job, under this token."""
+    conditions = [job.c.id == job_id, job.c.status.in_(HELD)]
+    return (
+        conditions if fencing_token is None else [*conditions, job.c.fencing_token == fencing_token]
+    )
+
+
+def fence(job_id: int, fencing_token: int) -> Guard:
+    """A guard for writes of other stores in the same database on behalf of a job.
+
+    It keeps the claim from being taken away until the write's transaction has ended, and raises
+    UnknownJobError or StaleClaimError where the claim is gone already.
+    """
+
+    def check(connection: Connection) -> None:
+        current = select(job.c.id).where(*held_by(job_id, fencing_token))
+        if connection.execute(current.with_for_update(read=True)).one_or_none() is None:
+            refuse(connection, job_id, fencing_token, "written for")
+
+    return check
+
+
+def refuse(connection: Connection, job_id: int, fencing_token: int | None, what: str) -> NoReturn:
+    """Say why a job could not be changed."""
+    found = connection.execute(
+        select(job.c.status, job.c.fencing_token, job.c.worker_id).where(job.c.id == job_id)
+    ).one_or_none()
+    if found is None:
+        raise UnknownJobError(f"There is no job {job_id}; list_jobs shows those there are.")
+    is_current = found.status in HELD and found.fencing_token == fencing_token
+    if fencing_token is not None and not is_current:
+        raise StaleClaimError(
+            f"Job {job_id} can't be {what} with fencing token {fencing_token}: it is {found.status}, "
+            f"and its last claim has token {found.fencing_token}; stop working on it."
+        )
+    raise IllegalTransitionError(f"Job {job_id} can't be {what}: it is {found.status}.")

@@ -1,0 +1,175 @@
+"""The tables of jobs and schedules.
+
+A trigger of the database writes a ``job_event`` for every new job and every change of a job's
+status, so that a change is one statement and none goes unrecorded.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from utils.training.database import Id, Json, UtcDateTime, metadata
+from utils.training.job_queue.job import FINISHED, HELD, JobStatus
+
+NAME_LENGTH = 255
+STATUSES = tuple(str(status) for status in JobStatus)
+MISFIRES = ("skip", "once", "all")
+OVERLAPS = ("forbid", "queue", "replace")
+
+# Written out, not bound: a database uses a partial index only where it can read the condition.
+CLAIMABLE = text("status = 'pending' AND unmet_dependencies = 0")
+LEASED = text(f"status IN {tuple(map(str, HELD))}")
+UNFINISHED = text(f"status NOT IN {tuple(map(str, FINISHED))}")
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(NAME_LENGTH), nullable=False),
+    Column("job_type", String(NAME_LENGTH), nullable=False),
+    Column("config", Json, nullable=False),
+    Column("schedule_expr", String(NAME_LENGTH), nullable=False),
+    Column("timezone", String(NAME_LENGTH), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("model_name", String(NAME_LENGTH)),
+    Column("resources", Json),
+    Column("misfire", String(16), nullable=False),
+    Column("max_catch_up", Integer, nullable=False),
+    Column("misfire_grace_seconds", Double, nullable=False),
+    Column("overlap", String(16), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("next_run_at", UtcDateTime, nullable=False),
+    Column("last_run_at", UtcDateTime),
+    Column("num_missed", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("name"),
+    CheckConstraint(f"misfire IN {MISFIRES}", name="misfire"),
+    CheckConstraint(f"overlap IN {OVERLAPS}", name="overlap"),
+)
+Index(None, schedule.c.next_run_at)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_type", String(NAME_LENGTH), nullable=False),
+    Column("config", Json, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_since", UtcDateTime, nullable=False),
+    Column("status_reason", Text),
+    Column("status_actor", String(NAME_LENGTH)),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("fencing_token", BigInteger, nullable=False),
+    Column("worker_id", String(NAME_LENGTH)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("progress", Json),
+    Column("result", Json),
+    Column("error", Text),
+    Column("run_after", UtcDateTime, nullable=False),
+    Column("nudge_after", UtcDateTime, nullable=False),
+    Column("num_nudges", Integer, nullable=False),
+    Column("unmet_dependencies", Integer, nullable=False),
+    Column("model_name", String(NAME_LENGTH)),
+    Column("trace_id", String(NAME_LENGTH), nullable=False),
+    Column("reason", Text),
+    Column("resources", Json),
+    Column("idempotency_key", String(NAME_LENGTH)),
+    Column("content_digest", String(64), nullable=False),
+    Column("schedule_id", Id, ForeignKey("schedule.id", ondelete="SET NULL")),
+    Column("submitted_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    UniqueConstraint("idempotency_key"),
+    CheckConstraint(f"status IN {STATUSES}", name="status"),
+    CheckConstraint("attempt BETWEEN 1 AND max_attempts", name="attempt"),
+    CheckConstraint("unmet_dependencies >= 0", name="unmet_dependencies"),
+    sqlite_autoincrement=True,  # the id of a deleted job is never given again
+)
+# The claim reads its job off the head of one of these: cost does not grow with the queue.
+Index(
+    "ix_job_claim",
+    job.c.priority.desc(),
+    job.c.id,
+    job.c.run_after,
+    postgresql_where=CLAIMABLE,
+    sqlite_where=CLAIMABLE,
+)
+Index(
+    "ix_job_claim_by_type",
+    job.c.job_type,
+    job.c.priority.desc(),
+    job.c.id,
+    job.c.run_after,
+    postgresql_where=CLAIMABLE,
+    sqlite_where=CLAIMABLE,
+)
+Index("ix_job_nudge", job.c.nudge_after, postgresql_where=CLAIMABLE, sqlite_where=CLAIMABLE)
+Index("ix_job_lease", job.c.lease_expires_at, postgresql_where=LEASED, sqlite_where=LEASED)
+Index(None, job.c.status, job.c.id)
+Index(None, job.c.model_name, job.c.id)
+Index(None, job.c.schedule_id, job.c.id)
+Index(
+    "ix_job_schedule_unfinished",
+    job.c.schedule_id,
+    postgresql_where=UNFINISHED,
+    sqlite_where=UNFINISHED,
+)
+Index(None, job.c.trace_id)
+Index(None, job.c.finished_at)
+
+job_dependency = Table(
+    "job_dependency",
+    metadata,
+    Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("depends_on", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    # False where any end of the other job will do, as for the runs of one schedule in a row.
+    Column("must_complete", Boolean, nullable=False),
+)
+Index(None, job_dependency.c.depends_on)
+
+job_event = Table(
+    "job_event",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("from_status", String(16)),
+    Column("to_status", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("reason", Text),
+    Column("actor", String(NAME_LENGTH)),
+    # Postgres gives ids before it commits them; with this, a reader can follow all jobs at once.
+    Column("transaction_id", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index(None, job_event.c.job_id, job_event.c.id)
+Index(None, job_event.c.transaction_id, job_event.c.id)
+
+schedule_occurrence = Table(
+    "schedule_occurrence",
+    metadata,
+    Column("schedule_id", Id, ForeignKey("schedule.id", ondelete="CASCADE"), primary_key=True),
+    Column("occurrence", UtcDateTime, primary_key=True),
+    Column("job_id", Id, ForeignKey("job.id", ondelete="SET NULL")),
+    Column("note", Text),  # why nothing was submitted
+    Column("decided_at", UtcDateTime, nullable=False),
+)
+Index(None, schedule_occurrence.c.job_id)
