@@ -24,6 +24,8 @@ from utils.training.job_queue.job import (
 )
 from utils.training.job_queue.manager import JobManager
 from utils.training.job_queue.outbox import Nudge
+from utils.training.job_queue.schedule import Occurrence, Schedule
+from utils.training.job_queue.scheduler import TrainingScheduler
 
 __all__ = [
     "FINISHED",
@@ -41,8 +43,11 @@ __all__ = [
     "JobManager",
     "JobStatus",
     "Nudge",
+    "Occurrence",
     "QueueStatistics",
+    "Schedule",
     "StaleClaimError",
+    "TrainingScheduler",
     "UnknownJobError",
     "UnknownScheduleError",
     "fence",

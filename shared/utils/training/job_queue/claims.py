@@ -133,7 +133,8 @@ def refuse(connection: Connection, job_id: int, fencing_token: int | None, what:
     is_current = found.status in HELD and found.fencing_token == fencing_token
     if fencing_token is not None and not is_current:
         raise StaleClaimError(
-            f"Job {job_id} can't be {what} with fencing token {fencing_token}: it is {found.status}, "
-            f"and its last claim has token {found.fencing_token}; stop working on it."
+            f"Job {job_id} can't be {what} with fencing token {fencing_token}: it is "
+            f"{found.status}, and its last claim has token {found.fencing_token}; "
+            "stop working on it."
         )
     raise IllegalTransitionError(f"Job {job_id} can't be {what}: it is {found.status}.")

@@ -42,7 +42,7 @@ def list_jobs(
             query = query.where(job.c[name] == value)
     if cursor is not None:
         query = query.where(job.c.id < decode_cursor(cursor, int)[0])
-    rows, more = _page(connection, query, limit)
+    rows, more = page(connection, query, limit)
     return Page(tuple(map(to_job, rows)), encode_cursor(rows[-1].id) if more else None)
 
 
@@ -71,7 +71,7 @@ def changes(connection: Connection, cursor: str | None, limit: int) -> Page[JobE
         transaction_id, event_id = decode_cursor(cursor, int, int)
         same_transaction = and_(place[0] == transaction_id, place[1] > event_id)
         query = query.where(or_(place[0] > transaction_id, same_transaction))
-    rows, _ = _page(connection, query, limit)
+    rows, _ = page(connection, query, limit)
     following = encode_cursor(rows[-1].transaction_id, rows[-1].id) if rows else cursor
     return Page(tuple(map(_to_event, rows)), following)
 
@@ -104,7 +104,8 @@ def _seconds(since: datetime | None, now: datetime) -> float:
     return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
-def _page(connection: Connection, query: Select[Any], limit: int) -> tuple[list[Row[Any]], bool]:
+def page(connection: Connection, query: Select[Any], limit: int) -> tuple[list[Row[Any]], bool]:
+    """At most ``limit`` rows, and whether there are more."""
     if not 1 <= limit <= _LARGEST_PAGE:
         raise ValueError(f"limit is {limit}, 1 to {_LARGEST_PAGE} is allowed; page with cursor.")
     rows = list(connection.execute(query.limit(limit + 1)))
