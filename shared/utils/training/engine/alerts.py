@@ -172,7 +172,7 @@ def _exceeds(value: float, threshold: float) -> bool:
 
 
 def _severity(value: float, threshold: float) -> Severity:
-    return "critical" if value >= _CRITICAL_FACTOR * threshold else "warning"
+    return "warning" if _exceeds(_CRITICAL_FACTOR * threshold, value) else "critical"
 
 
 def _affected(features: list[str], shown: int = 5) -> str:

@@ -6,9 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _LINE_SECONDS = 10.0  # between two log lines of one epoch
 _REFRESHES_A_SECOND = 4
+_BAR_PARTS = ("epoch", "phase", "bar", "batches", "loss", "rate", "left")
 
 
 class Progress(Protocol):
@@ -58,28 +59,45 @@ class NullProgress:
         """Do nothing."""
 
 
-@dataclass
 class _Pass:
     """One pass over the data, as far as it is known."""
 
-    epoch: int
-    num_batches: int
-    phase: str
-    started: float
-    num_done: int = 0
-    samples: int = 0
-    loss: float = math.nan
+    def __init__(self, epoch: int, num_batches: int, phase: str, started: float) -> None:
+        self.epoch = epoch
+        self.num_batches = num_batches
+        self.phase = phase
+        self.num_done = 0
+        self.loss = math.nan
+        # Where the pace is counted from: the start, then the first update, because a resumed pass
+        # begins with batches that were done long before.
+        self._origin = (started, 0, 0)
+        self._latest = self._origin
+        self._num_updates = 0
 
-    def rate(self, now: float) -> float:
-        """Samples a second since the pass began."""
-        elapsed = now - self.started
-        return self.samples / elapsed if elapsed > 0 else 0.0
+    def update(self, num_batches_done: int, loss: float, samples: int, now: float) -> None:
+        """Take what a training loop tells."""
+        self.num_done, self.loss = num_batches_done, loss
+        if self._num_updates == 1:
+            self._origin = self._latest
+        self._latest = (now, num_batches_done, samples)
+        self._num_updates += 1
+
+    @property
+    def samples_per_second(self) -> float:
+        """The pace between the first and the latest update."""
+        return self._pace(2)
 
     def seconds_left(self, now: float) -> float:
-        """Of this pass, at its own pace; NaN before the first batch or without a length."""
-        if not self.num_done or not self.num_batches:
+        """Of this pass, at its own pace; NaN where the pace or the length is unknown."""
+        pace = self._pace(1)
+        if not pace or not self.num_batches:
             return math.nan
-        return (now - self.started) * (self.num_batches - self.num_done) / self.num_done
+        since_update = now - self._latest[0]
+        return max(0.0, (self.num_batches - self.num_done) / pace - since_update)
+
+    def _pace(self, what: int) -> float:
+        seconds = self._latest[0] - self._origin[0]
+        return (self._latest[what] - self._origin[what]) / seconds if seconds > 0 else 0.0
 
 
 def epoch_line(result: EpochResult, metrics: Mapping[str, float], num_epochs: int) -> str:
@@ -114,7 +132,7 @@ class LogProgress:
     def update(self, num_batches_done: int, loss: float, samples: int) -> None:
         """Write a line where the last one is at least 10 seconds old."""
         now = self._clock()
-        self._pass.num_done, self._pass.loss, self._pass.samples = num_batches_done, loss, samples
+        self._pass.update(num_batches_done, loss, samples, now)
         if now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             logger.info("%s", _pass_line(self._pass, self._num_epochs, now))
@@ -131,7 +149,7 @@ def _pass_line(state: _Pass, num_epochs: int, now: float) -> str:
     total = state.num_batches or "?"
     return (
         f"epoch {state.epoch + 1}/{num_epochs}  {state.phase} {state.num_done}/{total}  "
-        f"loss {state.loss:.4g}  {state.rate(now):,.0f} samples/s  "
+        f"loss {state.loss:.4g}  {state.samples_per_second:,.0f} samples/s  "
         f"{_duration(state.seconds_left(now))} left"
     )
 
@@ -170,9 +188,8 @@ class BarProgress:
 
     def update(self, num_batches_done: int, loss: float, samples: int) -> None:
         """Leave the numbers for the drawing thread."""
-        state = self._pass
-        if state is not None:
-            state.num_done, state.loss, state.samples = num_batches_done, loss, samples
+        if self._pass is not None:
+            self._pass.update(num_batches_done, loss, samples, self._clock())
 
     def finish_epoch(self, result: EpochResult, metrics: Mapping[str, float] | None = None) -> None:
         """Print the epoch's line above the bar."""
@@ -191,15 +208,15 @@ class BarProgress:
         grid = Table.grid(padding=(0, 2))
         if state is None:
             return grid
+        for part in _BAR_PARTS:  # on a narrow terminal the bar gives way, and nothing wraps
+            grid.add_column(no_wrap=part != "bar", max_width=30 if part == "bar" else None)
         grid.add_row(
             f"epoch {state.epoch + 1}/{self._num_epochs}",
             state.phase,
-            ProgressBar(
-                total=state.num_batches or None, completed=state.num_done, width=30, pulse=False
-            ),
+            ProgressBar(total=state.num_batches or None, completed=state.num_done, pulse=False),
             f"{state.num_done}/{state.num_batches or '?'}",
             f"loss {state.loss:.4f}",
-            f"{state.rate(now):,.0f} samples/s",
+            f"{state.samples_per_second:,.0f} samples/s",
             f"{_duration(state.seconds_left(now))} left",
         )
         return grid
@@ -221,12 +238,19 @@ def epochs_table(summary: pd.DataFrame, title: str = "Epochs") -> Table:
 
     Columns that hold nothing are left out.
     """
-    table = Table(title=title, title_justify="left")
-    columns = [name for name in summary.columns if summary[name].notna().any()]
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    columns = [name for name in summary.columns if summary.empty or summary[name].notna().any()]
     for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
+        header = "time" if name == "epoch_duration" else name.replace("_", " ")
+        table.add_column(header, justify="right")
     losses = summary["val_loss"] if "val_loss" in columns else None
-    best = None if losses is None else losses.idxmin()
+    best = None if losses is None or not losses.notna().any() else losses.idxmin()
     for index, row in summary.iterrows():
         cells = [_cell(name, row[name]) for name in columns]
         table.add_row(*cells, style="bold green" if index == best else "")

@@ -66,10 +66,10 @@ class BackgroundTracker:
             if self._tracker is None:
                 self._tracker = self._make_tracker()
             call(self._tracker)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking is a convenience
+        except BaseException as error:  # noqa: BLE001 - libraries exit and interrupt for want of a key
             self._tracker = NullTracker()
             logger.warning(
                 "%s is switched off, training goes on without it: %s",
                 self._name,
-                error or type(error).__name__,
+                str(error) or type(error).__name__,
             )

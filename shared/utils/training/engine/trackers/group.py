@@ -45,5 +45,5 @@ class TrackerGroup:
                 logger.warning(
                     "%s is switched off, training goes on without it: %s",
                     type(tracker).__name__,
-                    error or type(error).__name__,
+                    str(error) or type(error).__name__,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ from utils.training.engine.trackers.background import BackgroundTracker
 from utils.training.engine.trackers.protocol import Values, by_epoch
 from utils.training.errors import MissingDependencyError
 
+logger = logging.getLogger(__name__)
+
 _INIT_TIMEOUT_SECONDS = 30
-_LOGIN_TIMEOUT_SECONDS = 1  # a training run asks nobody for a key
 
 
 class WandbTracker(BackgroundTracker):
@@ -49,10 +51,11 @@ class _Run:
         except ImportError as error:
             raise MissingDependencyError("wandb", "Logging to Weights & Biases", "wandb") from error
         self._wandb = wandb
-        settings = wandb.Settings(
-            init_timeout=_INIT_TIMEOUT_SECONDS, login_timeout=_LOGIN_TIMEOUT_SECONDS
-        )
+        # Silent sessions never ask for a key on the terminal; the run's address is logged instead.
+        wandb.setup(settings=wandb.Settings(silent=True))
+        settings = wandb.Settings(silent=True, init_timeout=_INIT_TIMEOUT_SECONDS)
         self._run = wandb.init(project=project, name=run_name, config=config, settings=settings)
+        logger.info("Weights & Biases run: %s", self._run.url or self._run.dir)
         # Steps of the optimizer and epochs are two axes; W&B's own step counter is neither.
         self._run.define_metric("*", step_metric="global_step")
         self._run.define_metric("epoch/*", step_metric="epoch")
