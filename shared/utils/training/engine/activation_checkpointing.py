@@ -35,15 +35,17 @@ def activation_checkpointing(model: nn.Module, enabled: bool) -> Iterator[None]:
 
 
 def _enable(model: nn.Module) -> Callable[[], None]:
-    if getattr(model, "supports_gradient_checkpointing", False):
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        return model.gradient_checkpointing_disable  # type: ignore[return-value]
+    for family in ("activation", "gradient"):  # the second until transformers 5.20
+        enable = getattr(model, f"{family}_checkpointing_enable", None)
+        if enable is not None:
+            enable({"use_reentrant": False})
+            return getattr(model, f"{family}_checkpointing_disable")  # type: ignore[no-any-return]
     blocks = find_blocks(model)
     if not blocks:
         raise InvalidConfigError(
             [
                 "activation_checkpointing is True, and the model has no ModuleList or Sequential "
-                "with two or more blocks of one class; switch it off."
+                + "with two or more blocks of one class; switch it off."
             ]
         )
     for block in blocks:

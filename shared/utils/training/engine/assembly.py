@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import DataLoaderFactory
@@ -100,13 +100,13 @@ def create_loader(
     data: Any, config: TrainingConfig, task_spec: TaskSpec | None, *, shuffle: bool
 ) -> Iterable[Any]:
     """Take a DataLoader or another iterable of batches as it is; batch a dataset of samples."""
-    is_dataset = hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if isinstance(data, DataLoader) or not is_dataset:
+    is_map = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, DataLoader) or not (is_map or isinstance(data, IterableDataset)):
         return data
     return DataLoaderFactory().create(
         dataset=data,
         batch_size=config.batch_size,
-        shuffle=shuffle,
+        shuffle=shuffle and is_map,
         task_spec=task_spec,
         num_workers=config.num_workers,
         pin_memory=config.pin_memory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from utils.training.errors import InvalidConfigError, UnknownNameError
 from utils.training.training_config import TrainingConfig
 
-logger = logging.getLogger(__name__)
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def create_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
@@ -78,13 +77,16 @@ def _fused_where_possible(
     config: TrainingConfig,
     **settings: float,
 ) -> Optimizer:
-    if not config.fused_optimizer:
-        return kind(groups, **settings)
-    try:
-        return kind(groups, fused=True, **settings)
-    except RuntimeError as error:  # torch's own word on a device or dtype without the kernel
-        logger.info("No fused optimizer here (%s); using the plain one.", error)
-        return kind(groups, **settings)
+    return kind(groups, fused=config.fused_optimizer and _can_fuse(groups), **settings)
+
+
+def _can_fuse(groups: list[dict[str, Any]]) -> bool:
+    """Tell where torch has the fused kernel; it checks in the first step only, and then raises."""
+    return all(
+        p.device.type in FUSED_DEVICES and p.is_floating_point()
+        for group in groups
+        for p in group["params"]
+    )
 
 
 def create_scheduler(
@@ -105,8 +107,8 @@ def create_scheduler(
     if total_steps is None:
         raise InvalidConfigError(
             [
-                f"lr_schedule is '{config.lr_schedule}' and the training data has no length; "
-                "set max_steps, or lr_schedule='constant'."
+                f"lr_schedule is '{config.lr_schedule}', which ends, and the training data has no "
+                + "length; set max_steps, or lr_schedule='constant'."
             ]
         )
     shapes = {"linear": _linear, "cosine": _cosine}

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from utils.training.engine.former_runs import set_aside_newer
 from utils.training.engine.run import Run
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ def resume(run: Run, resume_from: str | Path | None) -> None:
 
     A checkpoint that a Trainer wrote restores everything. One that was saved by hand gives
     weights, optimizer, schedule and generators, and the run goes on with the epoch after its own.
+    Checkpoints further on in the folder belong to another course and are moved aside.
 
     Args:
         run: freshly created.
@@ -29,7 +31,7 @@ def resume(run: Run, resume_from: str | Path | None) -> None:
     """
     path = run.checkpoints.latest() if resume_from == NEWEST else resume_from
     if path is None:
-        _warn_of_old_checkpoints(run, resume_from)
+        set_aside_newer(run.checkpoints.checkpoint_dir, None)
         return
     saved = run.checkpoints.load(Path(path), restore_rng=False)
     run.model.load_state_dict(saved["model_state_dict"])
@@ -38,6 +40,7 @@ def resume(run: Run, resume_from: str | Path | None) -> None:
         run.scheduler.load_state_dict(saved["scheduler_state_dict"])
     run.resumed_generators = saved["rng_state"]
     _restore_position(run, saved)
+    set_aside_newer(run.checkpoints.checkpoint_dir, Path(path))
     logger.info(
         "Resumed from %s: epoch %d, batch %d, optimizer step %d.",
         path,
@@ -53,12 +56,3 @@ def _restore_position(run: Run, saved: dict[str, Any]) -> None:
         run.load_state_dict(custom)
     else:
         run.state.epoch = saved["epoch"] + 1
-
-
-def _warn_of_old_checkpoints(run: Run, resume_from: str | Path | None) -> None:
-    if resume_from is None and run.checkpoints.latest() is not None:
-        logger.warning(
-            "%s holds checkpoints of a former run, which this one will replace; "
-            "resume_from='auto' would go on from the newest.",
-            run.config.checkpoint_dir,
-        )

@@ -139,6 +139,10 @@ class Run:
             blocking=not self.config.async_checkpoints,
         )
 
+    def best_checkpoint(self) -> Path | None:
+        """Return the best epoch's checkpoint, the newest where no epoch could be ranked."""
+        return self.checkpoints.get_best() or self.checkpoints.latest()
+
     def save_step(self, *, blocking: bool) -> Path:
         """Save the run in the middle of an epoch, between two accumulation windows."""
         return self.checkpoints.save_step(
@@ -158,6 +162,7 @@ class Run:
         self.clock = now
         scaler = self.precision.scaler
         return {
+            "config": self.config.to_dict(),
             "position": self.state.to_dict(),
             "sums": self.sums.state_dict(),
             "accumulator": self.accumulator.state_dict(),
