@@ -42,8 +42,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def remove_leftovers(folder: Path) -> None:
     """Delete what dead writers left in ``folder``; a living writer's file stays.
 
-    A writer holds a lock on its file, and the kernel drops it when the writer dies: unlike a process
-    id this also holds between containers that share the folder.
+    A writer holds a lock on its file, and the kernel drops it when the writer dies; unlike a
+    process id this also holds between containers that share the folder.
     """
     for leftover in folder.glob(f".*{_SUFFIX}"):
         with suppress(OSError), leftover.open("r+b") as file:  # locked, or gone meanwhile

@@ -14,14 +14,13 @@ can't run code is the work of ``weights_only``.
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import torch
 import xxhash
@@ -34,7 +33,7 @@ MAX_METADATA_BYTES = 60_000
 _MAGIC = b"TENGCKP1"
 _CONTENT = struct.Struct("<QI16s")  # archive bytes, metadata bytes, archive digest
 _FOOTER = struct.Struct(f"<{_CONTENT.size}s16s8s")  # the above, trailer digest, magic
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
 
 # Two saves at once would restore each other's setting of torch's own checksum.
 _zip_checksum_lock = threading.Lock()
@@ -65,7 +64,7 @@ def write_checkpoint(path: Path, state: dict[str, Any], metadata: dict[str, Any]
     with atomic_file(path) as file:
         sink = _DigestingSink(file)
         with _zip_checksum_off():
-            torch.save(state, sink)
+            torch.save(state, cast("IO[bytes]", sink))
         sink.raise_error()
         file.write(_pack_trailer(sink.num_bytes, sink.digest(), metadata))
         file.flush()
@@ -73,14 +72,14 @@ def write_checkpoint(path: Path, state: dict[str, Any], metadata: dict[str, Any]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in the file, once its digest is checked; tensors are mapped, on the CPU.
+    """Check the digest and return the state; its tensors are mapped, on the CPU.
 
     Mapped tensors are private to the caller and outlive the file's deletion.
 
     Raises:
         FileNotFoundError: no such file.
-        CorruptCheckpointError: a byte was changed, cut off or added, or the file holds objects other
-            than tensors and plain values, which are never built.
+        CorruptCheckpointError: a byte was changed, cut off or added, or the file holds objects
+            other than tensors and plain values, which are never built.
     """
     _verify(path)
     try:
@@ -93,7 +92,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that was given to :func:`write_checkpoint`; reads no tensor.
+    """Return what was given to :func:`write_checkpoint` as metadata; reads no tensor.
 
     Raises:
         FileNotFoundError: no such file.
@@ -104,10 +103,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path) -> bool:
-    """True where every byte of the file is the one that was written."""
+    """Tell whether every byte of the file is the one that was written."""
     try:
         _verify(path)
-    except (CorruptCheckpointError, FileNotFoundError):
+    except (CorruptCheckpointError, OSError):  # gone, or on a bad sector
         return False
     return True
 
@@ -115,12 +114,20 @@ def is_whole(path: Path) -> bool:
 def _verify(path: Path) -> None:
     with path.open("rb") as file:
         trailer = _read_trailer(path, file)
-        digest = xxhash.xxh3_128()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            with memoryview(content) as view, view[: trailer.archive_bytes] as archive:
-                digest.update(archive)
-    if digest.digest() != trailer.archive_digest:
+        file.seek(0)
+        digest = _digest_of(file, trailer.archive_bytes)
+    if digest != trailer.archive_digest:
         raise CorruptCheckpointError(f"{path} is corrupted: its bytes don't match their digest.")
+
+
+def _digest_of(file: BinaryIO, num_bytes: int) -> bytes:
+    """The digest of the next bytes; read, for a bad sector under a mapping would be a signal."""
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while num_bytes and (count := file.readinto(buffer[:num_bytes])):  # type: ignore[attr-defined]
+        digest.update(buffer[:count])
+        num_bytes -= count
+    return digest.digest()
 
 
 def _pack_trailer(archive_bytes: int, archive_digest: bytes, metadata: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class DriveBackup:
-    """Mirrors a checkpoint folder; what fails is logged, and costs neither training nor checkpoint."""
+    """Mirrors a checkpoint folder; what fails is logged, and never stops the training."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,7 +26,7 @@ class DriveBackup:
                 shutil.copyfileobj(source, target, length=8 << 20)
         except OSError as error:
             logger.warning(
-                "%s was not backed up to %s (%s); it stands in its own folder, and training goes on.",
+                "%s was not backed up to %s: %s. The checkpoint itself is safe.",
                 path.name,
                 self._folder,
                 error,

@@ -1,4 +1,4 @@
-"""Any state as tensors and plain values, which a checkpoint can hold and load without running code."""
+"""Any state as tensors and plain values, which load without running code."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _KEPT = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.d
 
 
 def to_plain(value: Any, where: str) -> Any:
-    """A copy of ``value`` made of containers, numbers, text, bytes and tensors alone.
+    """Copy ``value`` into containers, numbers, text, bytes and tensors alone.
 
     NumPy scalars become numbers and arrays tensors, dates ISO 8601 text, intervals seconds, paths,
-    UUIDs and decimals text, enum members their value, dataclasses and namespaces dicts, and other sets
-    and sequences lists. Tensors are detached, not copied.
+    UUIDs and decimals text, enum members their value, dataclasses and namespaces dicts, and other
+    sets and sequences lists. Tensors are detached, not copied.
 
     Args:
+        value: anything made of these.
         where: what the error calls the value, such as ``custom_state``.
 
     Raises:
@@ -50,7 +51,7 @@ def to_plain(value: Any, where: str) -> Any:
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A plain value with ``change`` applied to each tensor in it."""
+    """Copy a plain value, with ``change`` applied to each tensor in it."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -64,7 +65,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def to_json_value(value: Any) -> Any:
-    """A plain value in JSON's terms: NaN and infinities as null, tensors as lists, other types as text."""
+    """Copy a plain value in JSON's terms: NaN and infinities as null, tensors as lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

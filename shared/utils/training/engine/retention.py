@@ -28,18 +28,18 @@ class StoredCheckpoint:
 
     @property
     def position(self) -> tuple[int, float, bool]:
-        """Where in training it stands; an epoch saved without its step counts as the epoch's end."""
+        """Where in training it stands; without a step it is the end of its epoch."""
         has_step = self.is_step or self.global_step > 0
         return self.epoch, self.global_step if has_step else math.inf, not self.is_step
 
 
 def newest_first(checkpoints: Iterable[StoredCheckpoint]) -> list[StoredCheckpoint]:
-    """The checkpoints by their place in training, the last first."""
+    """Sort the checkpoints by their place in training, the last first."""
     return sorted(checkpoints, key=lambda c: c.position, reverse=True)
 
 
 def best_first(checkpoints: Iterable[StoredCheckpoint], mode: Mode) -> list[StoredCheckpoint]:
-    """The epoch checkpoints with a value, best first; of equal ones the later epoch."""
+    """Rank the epoch checkpoints that have a value; of equal ones the later is better."""
     sign = 1 if mode == "max" else -1
     ranked = (c for c in checkpoints if not c.is_step and not math.isnan(c.value))
     return sorted(ranked, key=lambda c: (sign * c.value, c.position), reverse=True)
@@ -48,10 +48,10 @@ def best_first(checkpoints: Iterable[StoredCheckpoint], mode: Mode) -> list[Stor
 def surplus(
     checkpoints: Iterable[StoredCheckpoint], keep_best_k: int, keep_last_n: int, mode: Mode
 ) -> list[StoredCheckpoint]:
-    """The checkpoints to delete.
+    """Choose the checkpoints to delete.
 
-    Kept are the best ``keep_best_k`` and the last ``keep_last_n`` epochs, and a step checkpoint while
-    nothing is newer.
+    Kept are the best ``keep_best_k`` and the last ``keep_last_n`` epochs, and a step checkpoint
+    while nothing is newer.
     """
     newest = newest_first(checkpoints)
     epochs = [c for c in newest if not c.is_step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from typing import Any
 
 import torch
@@ -16,28 +17,33 @@ _ALIGNMENT_BYTES = 64
 class HostBuffers:
     """One block of host memory that takes a copy of a state's tensors, save after save.
 
-    A copy into memory that was touched before runs at the speed of memory; fresh memory would cost a
+    A copy into memory that was touched before runs at the speed of memory; fresh memory costs a
     page fault for every 4 KiB. The block is pinned where there is a GPU to copy from.
     """
 
     def __init__(self) -> None:
         self._block: Any = None
         self._num_bytes = 0
+        self._owner_process = 0
 
     def snapshot(self, state: dict[str, Any]) -> dict[str, Any]:
-        """``state`` with each tensor copied to the host, done when this returns.
+        """Return ``state`` with each tensor copied to the host; the copy is done by then.
 
-        Tensors that share memory (tied weights) share it in the copy too. The copy holds until the next
-        snapshot, which overwrites it.
+        Tensors that share memory (tied weights) share it in the copy too. The copy holds until the
+        next snapshot, which overwrites it.
         """
-        storages = _storages(state)
-        copies = self._reserve([storage.nbytes() for storage in storages.values()])
-        sources = [_as_bytes(storage) for storage in storages.values()]
-        torch._foreach_copy_(copies, sources, non_blocking=True)
-        if any(source.is_cuda for source in sources):
-            torch.cuda.synchronize()
-        placed = dict(zip(storages, copies, strict=True))
-        return map_tensors(state, lambda tensor: _view_like(tensor, placed[_address(tensor)]))  # type: ignore[no-any-return]
+        sources = {_address(t): t.untyped_storage() for t in _tensors(state) if _is_view(t)}
+        copies = self._reserve([storage.nbytes() for storage in sources.values()])
+        _copy([_as_bytes(storage) for storage in sources.values()], copies)
+        placed = dict(zip(sources, copies, strict=True))
+        return map_tensors(
+            state,
+            lambda tensor: (
+                _view_like(tensor, placed[_address(tensor)])
+                if _is_view(tensor)
+                else tensor.cpu().clone()
+            ),
+        )
 
     def release(self) -> None:
         """Give the memory back; the next snapshot takes it anew."""
@@ -49,9 +55,10 @@ class HostBuffers:
         for size in sizes:
             starts.append(total)
             total += -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        if total > self._num_bytes:
+        if total > self._num_bytes or self._owner_process != os.getpid():
             self.release()  # before the new block, so that there is never a second copy
             self._block, self._num_bytes = _allocate(total), total
+            self._owner_process = os.getpid()
         return [
             torch.frombuffer(self._block, dtype=torch.uint8, count=size, offset=start)
             if size
@@ -61,22 +68,29 @@ class HostBuffers:
 
 
 def is_on_host(state: dict[str, Any]) -> bool:
-    """True where every tensor lies in the memory of the CPU."""
+    """Tell whether every tensor lies in the memory of the CPU."""
     return all(tensor.device.type == "cpu" for tensor in _tensors(state))
 
 
 def _tensors(state: dict[str, Any]) -> list[Tensor]:
     found: list[Tensor] = []
-    map_tensors(state, lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
+
+    def collect(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(state, collect)
     return found
+
+
+def _is_view(tensor: Tensor) -> bool:
+    """Tell whether the tensor is a storage, an offset, a shape and strides, and no more."""
+    is_lazy = tensor.is_conj() or tensor.is_neg()
+    return tensor.layout is torch.strided and not tensor.is_quantized and not is_lazy
 
 
 def _address(tensor: Tensor) -> tuple[torch.device, int]:
     return tensor.device, tensor.untyped_storage().data_ptr()
-
-
-def _storages(state: dict[str, Any]) -> dict[tuple[torch.device, int], torch.UntypedStorage]:
-    return {_address(tensor): tensor.untyped_storage() for tensor in _tensors(state)}
 
 
 def _as_bytes(storage: torch.UntypedStorage) -> Tensor:
@@ -88,10 +102,19 @@ def _view_like(tensor: Tensor, copy: Tensor) -> Tensor:
     return view.set_(copy.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    if not sources:
+        return
+    torch._foreach_copy_(targets, sources, non_blocking=True)
+    if any(source.is_cuda for source in sources):
+        torch.cuda.synchronize()
+
+
 def _allocate(num_bytes: int) -> Any:
     if torch.cuda.is_available():
         return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True).numpy()
-    block = mmap.mmap(-1, num_bytes)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        block.madvise(mmap.MADV_HUGEPAGE)  # a page fault for 2 MiB, not for 4 KiB
+    block = mmap.mmap(-1, max(num_bytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_DONTFORK"):
+        # Else a snapshot under living loader workers would fault in a second copy page by page.
+        block.madvise(mmap.MADV_DONTFORK)
     return block
