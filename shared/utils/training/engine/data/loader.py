@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from utils.training.engine.data.fetch import KeyedBatches
 from utils.training.engine.data.sampler import EpochSampler
-from utils.training.engine.data.workers import WorkerStart
+from utils.training.engine.data.workers import WorkerStart, signals_held_back
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ class ResumableDataLoader(DataLoader[Any]):
         self._keys.position = self.epochs.take_position()
         if self.num_workers == 0 and not self.pin_memory:
             return map(self._batches.__getitem__, self._keys)
-        return iter(self._fetching)
+        with signals_held_back():
+            return iter(self._fetching)
 
     def _fetching_loader(self) -> DataLoader[Any]:
         return _FetchingLoader(

@@ -71,11 +71,13 @@ class EpochSampler(Sampler[int]):
         used = self.length
         if self.drop_last:
             used -= used % (self.batch_size * self.world_size)
+        return self._whole_order(epoch)[:used][self.rank :: self.world_size]
+
+    def _whole_order(self, epoch: int) -> Tensor:
         if not self.shuffle:
-            return torch.arange(self.rank, used, self.world_size)
+            return torch.arange(self.length)
         generator = torch.Generator().manual_seed(epoch_key(self.seed, epoch, ORDER))
-        permutation = torch.randperm(self.length, generator=generator)
-        return permutation[:used][self.rank :: self.world_size]
+        return torch.randperm(self.length, generator=generator)
 
     def take_position(self) -> tuple[int, int]:
         """Give (epoch, first batch) of the iteration that begins now, and move on to the next."""
@@ -95,4 +97,4 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         if self.drop_last:
             return self.length // (self.batch_size * self.world_size) * self.batch_size
-        return (self.length - self.rank + self.world_size - 1) // self.world_size
+        return len(range(self.rank, self.length, self.world_size))

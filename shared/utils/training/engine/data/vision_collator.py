@@ -185,7 +185,7 @@ def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:
             f"Sample {position} of the batch holds {found}; give its image under one of "
             f"{', '.join(_IMAGE_KEYS)}."
         )
-    names.update({key: "labels" for key in LABEL_KEYS})
+    names.update(dict.fromkeys(LABEL_KEYS, "labels"))
     return {names.get(str(name), str(name)): value for name, value in sample.items()}
 
 

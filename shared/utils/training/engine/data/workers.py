@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
 
@@ -30,10 +31,24 @@ def leave_signals_to_the_parent() -> None:
     Where the platform can't tell who sent a signal, SIGTERM ends the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        # Threads inherit the mask, so from here on only the waiting thread sees the signal.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        Thread(target=_end_with_the_parent, daemon=True).start()
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    # Threads inherit the mask, so from here on only the waiting thread sees the signal.
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
+    Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold signals back while workers start, which inherit that, until each has set its own."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_the_parent() -> None:
