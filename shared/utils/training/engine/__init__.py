@@ -13,6 +13,9 @@ from utils.training.engine.data import (
     UniversalDataModule,
     VisionDataCollator,
 )
+from utils.training.engine.gradient_accumulator import AccumulationStats, GradientAccumulator
+from utils.training.engine.gradient_health import GradientHealth
+from utils.training.engine.gradient_monitor import GradientMonitor, check_gradient_health
 from utils.training.engine.loss import (
     ClassificationLoss,
     LanguageModelingLoss,
@@ -29,6 +32,7 @@ from utils.training.engine.loss import (
 from utils.training.engine.metrics import MetricsEngine
 
 __all__ = [
+    "AccumulationStats",
     "AlertConfig",
     "CheckpointManager",
     "CheckpointMetadata",
@@ -38,6 +42,9 @@ __all__ = [
     "ConfidenceMetrics",
     "DataLoaderConfig",
     "DataLoaderFactory",
+    "GradientAccumulator",
+    "GradientHealth",
+    "GradientMonitor",
     "LanguageModelingDataCollator",
     "LanguageModelingLoss",
     "LossInputs",
@@ -51,6 +58,7 @@ __all__ = [
     "UniversalDataModule",
     "VisionDataCollator",
     "VisionLoss",
+    "check_gradient_health",
     "get_loss_strategy",
     "loss_terms",
 ]

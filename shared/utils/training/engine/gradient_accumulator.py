@@ -1,0 +1,442 @@
+"""From a loss to an optimizer step: weighing, measuring, clipping, and skipping what is broken."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from utils.training.engine.accumulation_window import AccumulationWindow, ItemCount
+from utils.training.engine.gradient_health import GradientHealth
+from utils.training.engine.gradient_monitor import GradientMonitor
+from utils.training.engine.gradient_norms import GradientNorms, layer_name, measure_gradients
+from utils.training.errors import InvalidConfigError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+_CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
+_STATE_COUNTS = ("total_steps", "optimizer_steps", "skipped_steps", "position", "batch_index")
+
+
+class AccumulationError(TrainingError, ValueError):
+    """A loss, a count or a state that can't be accumulated."""
+
+
+class AccumulationConflictError(TrainingError, ValueError):
+    """Two parties that would both accumulate."""
+
+
+@dataclass(frozen=True)
+class AccumulationStats:
+    """Where accumulation stands.
+
+    ``total_steps`` are backward passes, ``optimizer_steps`` real updates, ``skipped_steps`` those
+    left out for NaN or Inf. ``last_grad_norm`` is of the window's mean gradient before clipping.
+    """
+
+    total_steps: int
+    optimizer_steps: int
+    current_accumulation: int
+    effective_batch_size: int
+    is_accumulating: bool
+    last_grad_norm: float
+    skipped_steps: int = 0
+
+
+class GradientAccumulator:
+    """Turns micro-batches into optimizer steps that equal those of one big batch.
+
+    A window is ``accumulation_steps`` micro-batches, or fewer at the end of an epoch. At its end
+    the gradients are unscaled, measured with the window's one device synchronisation, clipped and
+    applied. A window with NaN or Inf is left out: weights, optimizer and step count stay as
+    they were, and its gradients are dropped.
+
+    Args:
+        optimizer: whose parameters are measured, clipped and stepped.
+        accumulation_steps: micro-batches in a window.
+        max_grad_norm: clips the window's mean gradient; None: no clipping.
+        scaler: a ``torch.amp.GradScaler`` for fp16.
+        batch_size: samples in a micro-batch, for ``effective_batch_size``.
+        trainer: a Lightning trainer; where it accumulates itself, this object leaves all to it.
+        monitor: judges every window and halts training that stays unstable; None: a broken window
+            is skipped with a warning, however often.
+
+    Raises:
+        InvalidConfigError: a ValueError that names every argument out of range.
+        AccumulationConflictError: a ValueError; the trainer accumulates and
+            ``accumulation_steps`` is above 1.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        accumulation_steps: int = 1,
+        max_grad_norm: float | None = 1.0,
+        scaler: Any | None = None,
+        batch_size: int = 1,
+        trainer: Any | None = None,
+        monitor: GradientMonitor | None = None,
+    ) -> None:
+        _refuse_invalid(optimizer, accumulation_steps, max_grad_norm, scaler, batch_size)
+        self._trainer_steps = _lightning_steps(trainer, accumulation_steps)
+        self.optimizer = optimizer
+        self.accumulation_steps = accumulation_steps
+        self.max_grad_norm = max_grad_norm
+        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
+        self.batch_size = batch_size
+        self.trainer = trainer
+        self.monitor = monitor
+        self.last_health: GradientHealth | None = None
+        self.last_grad_norm = 0.0
+        self.last_skipped_batches: tuple[int, ...] = ()
+        self._window = AccumulationWindow()
+        self._position = 0
+        self._batch_index = 0
+        self._total_steps = 0
+        self._optimizer_steps = 0
+        self._skipped_steps = 0
+        self._model: nn.Module | None = None
+        self._num_groups = 0
+        self._parameters: list[Tensor] = []
+        self._names: list[str] = []
+        self._has_warned_of_no_gradient = False
+
+    @property
+    def is_lightning_managed(self) -> bool:
+        """Whether a Lightning trainer accumulates, so that :meth:`accumulate` does nothing."""
+        return self._trainer_steps > 1
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Samples in a full window, Lightning's where it manages that."""
+        return self.batch_size * max(self.accumulation_steps, self._trainer_steps)
+
+    @property
+    def effective_step(self) -> int:
+        """Optimizer steps taken, Lightning's where it manages them; skipped ones don't count."""
+        if self.is_lightning_managed:
+            return int(getattr(self.trainer, "global_step", 0))
+        return self._optimizer_steps
+
+    @property
+    def at_window_start(self) -> bool:
+        """Whether no micro-batch waits for its step."""
+        return self._position == 0
+
+    @property
+    def stats(self) -> AccumulationStats:
+        """The counters as they are now."""
+        return AccumulationStats(
+            total_steps=self._total_steps,
+            optimizer_steps=self.effective_step,
+            current_accumulation=self._position,
+            effective_batch_size=self.effective_batch_size,
+            is_accumulating=self._position > 0,
+            last_grad_norm=self.last_grad_norm,
+            skipped_steps=self._skipped_steps,
+        )
+
+    def accumulate(
+        self,
+        loss: Tensor,
+        model: nn.Module,
+        is_final_batch: bool = False,
+        num_items: ItemCount | None = None,
+    ) -> bool:
+        """Run backward on a micro-batch's mean loss, and step where that closes a window.
+
+        Args:
+            loss: the mean over the micro-batch, a scalar with a graph, not scaled.
+            model: names the layers in messages.
+            is_final_batch: closes the window early, at the end of an epoch.
+            num_items: the tokens or samples that ``loss`` is the mean over, a number or a scalar
+                tensor, so that each of them weighs alike; None: each micro-batch does.
+
+        Returns:
+            True where the optimizer stepped; False while accumulating, where the window was
+            skipped for NaN or Inf (``at_window_start`` is True then), and under Lightning.
+
+        Raises:
+            AccumulationError: a ValueError; ``loss`` is no scalar with a graph, or ``num_items``
+                is no count.
+            GradientInstabilityError: a RuntimeError; the monitor has seen NaN or Inf too often in
+                a row.
+        """
+        if self._trainer_steps > 1:
+            return False
+        self._backward(loss, num_items)
+        self._total_steps += 1
+        self._position += 1
+        self._batch_index += 1
+        if self._position < self.accumulation_steps and not is_final_batch:
+            return False
+        try:
+            return self._close_window(model)
+        finally:
+            if is_final_batch:
+                self._batch_index = 0
+
+    def _backward(self, loss: Tensor, num_items: ItemCount | None) -> None:
+        if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
+            raise AccumulationError(_loss_fault(loss))
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        if self.accumulation_steps == 1:
+            scaled.backward()
+            return
+        items = 1 if num_items is None else _item_count(num_items, loss)
+        weight = self._window.weight_of(items)
+        if isinstance(weight, Tensor):
+            scaled.backward(weight.reshape(loss.shape))
+        elif weight == 1:
+            scaled.backward()
+        else:
+            scaled.backward(torch.full_like(scaled, weight))
+        self._window.add(items)
+
+    def _close_window(self, model: nn.Module) -> bool:
+        names, gradients = self._gradients(model)
+        scaler = self.scaler if gradients else None
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        norms, scale = self._measure(names, gradients)
+        self.last_grad_norm = total = norms.total
+        if norms.faults:
+            self._skip(norms)
+            return False
+        if self.monitor is not None:
+            self.last_health = self.monitor.judge(norms)
+        if self.max_grad_norm is not None and total > self.max_grad_norm:
+            scale *= self.max_grad_norm / (total + _CLIP_EPSILON)
+        if scale != 1.0:
+            torch._foreach_mul_(gradients, scale)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        self._optimizer_steps += 1
+        self._start_window()
+        return True
+
+    def _gradients(self, model: nn.Module) -> tuple[Sequence[str], list[Tensor]]:
+        """Return the gradients of the optimizer's parameters, and their layers' names."""
+        groups = self.optimizer.param_groups
+        if model is not self._model or len(groups) != self._num_groups:
+            self._remember_parameters(model)
+        gradients = [grad for p in self._parameters if (grad := p.grad) is not None]
+        if len(gradients) == len(self._parameters):
+            return self._names, gradients
+        if not gradients:
+            self._warn_of_no_gradient()
+        pairs = zip(self._names, self._parameters, strict=True)
+        return [name for name, p in pairs if p.grad is not None], gradients
+
+    def _remember_parameters(self, model: nn.Module) -> None:
+        groups = self.optimizer.param_groups
+        names = {id(p): layer_name(name) for name, p in model.named_parameters()}
+        self._parameters = [p for group in groups for p in group["params"]]
+        self._names = [
+            names.get(id(p), f"optimizer parameter {place}")
+            for place, p in enumerate(self._parameters)
+        ]
+        self._model, self._num_groups = model, len(groups)
+
+    def _warn_of_no_gradient(self) -> None:
+        if not self._has_warned_of_no_gradient:
+            self._has_warned_of_no_gradient = True
+            logger.warning(
+                "No parameter of the optimizer has a gradient, so its steps change nothing; give "
+                "it the parameters of the model that computes the loss."
+            )
+
+    def _measure(
+        self, names: Sequence[str], gradients: list[Tensor]
+    ) -> tuple[GradientNorms, float]:
+        """Measure the window's mean gradient; the factor makes it of the summed one."""
+        if self.accumulation_steps == 1:
+            return measure_gradients(names, gradients), 1.0
+        divisor = self._window.divisor()
+        if isinstance(divisor, Tensor):
+            norms = measure_gradients(names, gradients, extras=(divisor,))
+            divisor = norms.extras[0]
+        else:
+            norms = measure_gradients(names, gradients)
+        if not 0 <= divisor < math.inf:
+            self._start_window()
+            raise AccumulationError(
+                f"The num_items of a window add up to {divisor} times the first one's; "
+                "give finite counts from 0 up."
+            )
+        # A window without items has a gradient of 0 already.
+        scale = 1 / divisor if divisor else 1.0
+        return (norms if scale == 1.0 else norms.scaled(scale)), scale
+
+    def _skip(self, norms: GradientNorms) -> None:
+        """Leave the window out: no step, and the scale of fp16 backs off."""
+        batches = range(self._batch_index - self._position, self._batch_index)
+        is_overflow = self.scaler is not None and self.scaler.get_scale() > 1
+        if self.scaler is not None:
+            self.scaler.update()
+        self.last_skipped_batches = tuple(batches)
+        self._skipped_steps += 1
+        self._start_window()
+        _log_skip(batches, norms, is_overflow)
+        if self.monitor is not None:
+            judge = self.monitor.assess if is_overflow else self.monitor.judge
+            self.last_health = self.monitor.assess(norms)
+            self.last_health = judge(norms)
+
+    def _start_window(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self._window.clear()
+        self._position = 0
+
+    def reset_epoch(self) -> None:
+        """Start a new epoch; gradients that wait for a step are dropped with a warning."""
+        if self._position:
+            logger.warning(
+                "An epoch ended with %d micro-batches whose gradients were not applied; they are "
+                "dropped. Pass is_final_batch=True with the last batch.",
+                self._position,
+            )
+            self._start_window()
+        self._batch_index = 0
+        self._model = None  # parameters may be other ones in the next epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint; the gradients of an open window are not among them."""
+        return {
+            "total_steps": self._total_steps,
+            "optimizer_steps": self._optimizer_steps,
+            "skipped_steps": self._skipped_steps,
+            "position": self._position,
+            "batch_index": self._batch_index,
+            "window": self._window.state(),
+            "last_grad_norm": self.last_grad_norm,
+            "last_skipped_batches": list(self.last_skipped_batches),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`'s values.
+
+        A state from within a window continues at its position, so that windows end where they
+        would have; where the gradients are gone, the window's mean is over what is yet to come.
+
+        Raises:
+            AccumulationError: a ValueError; the state isn't one of this class.
+        """
+        _refuse_invalid_state(state, self.accumulation_steps)
+        for name in _STATE_COUNTS:
+            setattr(self, f"_{name}", state[name])
+        self.last_grad_norm = float(state["last_grad_norm"])
+        self.last_skipped_batches = tuple(state["last_skipped_batches"])
+        self._window.restore(state["window"])
+        groups = self.optimizer.param_groups
+        has_gradients = any(p.grad is not None for group in groups for p in group["params"])
+        if self._position and not has_gradients:
+            logger.warning(
+                "The state was saved after %d micro-batches of a window whose gradients are gone; "
+                "save where at_window_start is True to lose none.",
+                self._position,
+            )
+            self._window.clear()
+
+
+def _log_skip(batches: range, norms: GradientNorms, is_overflow: bool) -> None:
+    if is_overflow:
+        logger.info("fp16 overflowed in batches %s: no step, and a smaller scale.", list(batches))
+        return
+    logger.warning(
+        "No optimizer step after batches %s: %s; weights and optimizer stay as they were.",
+        list(batches),
+        ", ".join(norms.faults),
+    )
+
+
+def _loss_fault(loss: Any) -> str:
+    if not isinstance(loss, Tensor):
+        return f"loss is a {type(loss).__name__}; give the scalar tensor that the loss returned."
+    if loss.numel() != 1:
+        return f"loss has shape {list(loss.shape)}; give one mean, such as loss.mean()."
+    return "loss has no graph; compute it outside torch.no_grad(), and don't detach it."
+
+
+def _item_count(num_items: ItemCount, loss: Tensor) -> ItemCount:
+    """Return a count that divides without loss: a number, or a scalar beside the loss."""
+    if isinstance(num_items, Tensor):
+        if num_items.numel() != 1:
+            raise AccumulationError(
+                f"num_items has shape {list(num_items.shape)}; give one count, such as .sum()."
+            )
+        dtype = torch.promote_types(loss.dtype, torch.float32)
+        return num_items.detach().to(device=loss.device, dtype=dtype)
+    if not 0 <= num_items < math.inf:
+        raise AccumulationError(f"num_items is {num_items}, allowed is a finite count from 0 up.")
+    return num_items
+
+
+def _refuse_invalid(
+    optimizer: Any, accumulation_steps: Any, max_grad_norm: Any, scaler: Any, batch_size: Any
+) -> None:
+    faults = [
+        f"{name} is {value!r}, allowed is a whole number from 1 up."
+        for name, value in (("accumulation_steps", accumulation_steps), ("batch_size", batch_size))
+        if not isinstance(value, int) or value < 1
+    ]
+    if not all(hasattr(optimizer, name) for name in ("param_groups", "step", "zero_grad")):
+        faults.append(f"optimizer is a {type(optimizer).__name__}; give a torch.optim.Optimizer.")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        faults.append(f"max_grad_norm is {max_grad_norm!r}, allowed is a number above 0, or None.")
+    needed = ("scale", "unscale_", "step", "update", "is_enabled", "get_scale")
+    if scaler is not None and not all(hasattr(scaler, name) for name in needed):
+        faults.append(f"scaler is a {type(scaler).__name__}; give a torch.amp.GradScaler, or None.")
+    if faults:
+        raise InvalidConfigError(faults)
+
+
+def _lightning_steps(trainer: Any | None, accumulation_steps: int) -> int:
+    """Return the micro-batches that a Lightning trainer accumulates, 1 without one."""
+    if trainer is None:
+        return 1
+    steps = getattr(trainer, "accumulate_grad_batches", None)
+    if not isinstance(steps, int):
+        kind = type(trainer).__name__
+        raise InvalidConfigError(
+            [f"trainer is a {kind} without accumulate_grad_batches; give a Lightning Trainer."]
+        )
+    if steps > 1 and accumulation_steps > 1:
+        raise AccumulationConflictError(
+            "Gradient accumulation conflict detected!\n"
+            f"Manual accumulation_steps: {accumulation_steps}\n"
+            f"Lightning accumulate_grad_batches: {steps}\n\n"
+            "Resolution options:\n"
+            "1. accumulation_steps=1, and Lightning accumulates\n"
+            "2. accumulate_grad_batches=1 in the trainer, and this accumulator does\n"
+            "3. No trainer argument, where Lightning has no part in these steps"
+        )
+    return steps
+
+
+def _refuse_invalid_state(state: dict[str, Any], accumulation_steps: int) -> None:
+    wanted = {*_STATE_COUNTS, "window", "last_grad_norm", "last_skipped_batches"}
+    if set(state) != wanted:
+        raise AccumulationError(
+            f"The state holds {', '.join(sorted(state)) or 'nothing'}; give what state_dict() "
+            f"returned: {', '.join(sorted(wanted))}."
+        )
+    for name in _STATE_COUNTS:
+        if not isinstance(state[name], int) or state[name] < 0:
+            raise AccumulationError(
+                f"{name} in the state is {state[name]!r}, allowed is a whole number from 0 up."
+            )
+    if state["position"] >= accumulation_steps:
+        raise AccumulationError(
+            f"The state was saved after {state['position']} micro-batches of a window, and "
+            f"accumulation_steps is {accumulation_steps} now; use the value it was saved with."
+        )
