@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from utils.training.errors import InvalidConfigError, UnknownNameError
 
 Modality = Literal["text", "vision", "tabular"]
+
+# Of red, green and blue, for inputs in 0..1 (torchvision's published ImageNet statistics).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _DEFAULT_TASK_TYPES: dict[str, str] = {
     "text": "language_modeling",
@@ -80,6 +84,16 @@ class TaskSpec:
                     f"{self.image_channels} channels."
                 )
         return faults
+
+    def with_normalization(self) -> TaskSpec:
+        """The same task with its image mean and deviation spelled out.
+
+        Three channels without any are normalised as ImageNet is; other counts not at all.
+        """
+        given = self.image_mean is not None or self.image_std is not None
+        if self.modality != "vision" or given or self.image_channels != len(IMAGENET_MEAN):
+            return self
+        return replace(self, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: tuples as lists."""
