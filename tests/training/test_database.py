@@ -270,7 +270,7 @@ def test_a_cursor_of_another_list_is_refused(cursor):
 
 
 def open_and_write(location, barrier, number):
-    barrier.wait()
+    barrier.wait(timeout=60)
     engine = open_database(location)
     with engine.begin() as connection:
         connection.execute(

@@ -13,7 +13,7 @@ def promote(location, number, model_ids, barrier, results):
     registry = ModelRegistry(location)
     done = refused = 0
     for _ in range(ROUNDS):
-        barrier.wait()
+        barrier.wait(timeout=30)
         expected = None
         if number % 2:
             current = registry.get_model(tag="production", name="digits")
