@@ -30,6 +30,8 @@ from utils.training.engine.loss import (
     loss_terms,
 )
 from utils.training.engine.metrics import MetricsEngine
+from utils.training.engine.outputs import EpochResult, ModelOutput
+from utils.training.engine.trainer import Trainer
 
 __all__ = [
     "AccumulationStats",
@@ -42,6 +44,7 @@ __all__ = [
     "ConfidenceMetrics",
     "DataLoaderConfig",
     "DataLoaderFactory",
+    "EpochResult",
     "GradientAccumulator",
     "GradientHealth",
     "GradientMonitor",
@@ -52,10 +55,16 @@ __all__ = [
     "LossStrategyRegistry",
     "LossTerms",
     "MetricsEngine",
+    "ModelOutput",
     "PEFTAwareLoss",
     "QuantizationSafeLoss",
     "ResumableDataLoader",
+    "Trainer",
+    "TrainingHooks",
+    "TrainingInterrupted",
+    "TrainingLoop",
     "UniversalDataModule",
+    "ValidationLoop",
     "VisionDataCollator",
     "VisionLoss",
     "check_gradient_health",

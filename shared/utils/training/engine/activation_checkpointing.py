@@ -42,12 +42,11 @@ def _enable(model: nn.Module) -> Callable[[], None]:
             return getattr(model, f"{family}_checkpointing_disable")  # type: ignore[no-any-return]
     blocks = find_blocks(model)
     if not blocks:
-        raise InvalidConfigError(
-            [
-                "activation_checkpointing is True, and the model has no ModuleList or Sequential "
-                + "with two or more blocks of one class; switch it off."
-            ]
+        fault = (
+            "activation_checkpointing is True, and the model has no ModuleList or Sequential with "
+            "two or more blocks of one class; switch it off."
         )
+        raise InvalidConfigError([fault])
     for block in blocks:
         block.forward = _checkpointed(block.forward)
 

@@ -18,7 +18,7 @@ from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.forward import ForwardPass
 from utils.training.engine.gradient_accumulator import GradientAccumulator
 from utils.training.engine.gradient_monitor import GradientMonitor
-from utils.training.engine.loss import LossInputs, LossStrategy, loss_terms
+from utils.training.engine.loss import LossStrategy, loss_terms
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.precision import Precision
 from utils.training.task_spec import TaskSpec
@@ -132,10 +132,12 @@ class TrainingLoop:
         """
         model, accumulator, autocast = self.model, self.accumulator, self.precision.autocast
         model.train()
+        if first_batch == 0:
+            accumulator.reset_epoch()
         clock = time.perf_counter()
         flagged = flag_final(batches, accumulator.accumulation_steps)
-        for index, (batch, is_final) in enumerate(flagged, first_batch):
-            batch = to_device(batch, self.device)
+        for index, (given, is_final) in enumerate(flagged, first_batch):
+            batch = to_device(given, self.device)
             with autocast:
                 terms = loss_terms(self.loss_strategy, self._forward(batch))
             is_step = accumulator.accumulate(
@@ -172,7 +174,7 @@ class TrainingLoop:
             "train/learning_rate": learning_rate(self.optimizer),
             self._rate_name: interval.items_per_second,
         }
-        if interval.accuracy == interval.accuracy:  # noqa: PLR0124 - NaN where a task has none
+        if not math.isnan(interval.accuracy):
             values["train/accuracy"] = interval.accuracy
         self.metrics_tracker.log_metrics(values, step)
 
@@ -264,7 +266,7 @@ class ValidationLoop:
             values["val/entropy"] = found.entropy
         if found is not None and found.calibration_error is not None:
             values["val/calibration_error"] = found.calibration_error
-        return {name: value for name, value in values.items() if value == value}  # noqa: PLR0124 - NaN where a task has none
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def flag_final(batches: Iterable[Any], window_size: int) -> Iterator[tuple[Any, bool]]:

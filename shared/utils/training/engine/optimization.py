@@ -105,12 +105,11 @@ def create_scheduler(
     if config.lr_schedule == "constant":
         return LambdaLR(optimizer, _with_warmup(_constant, config.warmup_steps, math.inf))
     if total_steps is None:
-        raise InvalidConfigError(
-            [
-                f"lr_schedule is '{config.lr_schedule}', which ends, and the training data has no "
-                + "length; set max_steps, or lr_schedule='constant'."
-            ]
+        fault = (
+            f"lr_schedule is '{config.lr_schedule}', which ends, and the training data has no "
+            "length; set max_steps, or lr_schedule='constant'."
         )
+        raise InvalidConfigError([fault])
     shapes = {"linear": _linear, "cosine": _cosine}
     if config.lr_schedule not in shapes:
         raise UnknownNameError("lr_schedule", config.lr_schedule, [*shapes, "constant"])

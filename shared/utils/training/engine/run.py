@@ -118,7 +118,7 @@ class Run:
         return metrics
 
     def finish_epoch(self, trained: EpochResult, metrics: dict[str, float]) -> Path | None:
-        """Judge the epoch, move to the next, and save where a checkpoint is due; its path, if so."""
+        """Judge the epoch, move to the next, and save where that is due; the path, if it was."""
         epoch, value = trained.epoch, metrics[self.config.monitor]
         is_best = self.state.take_if_best(value, self.config.monitor_mode)
         self.early_stopping.update(value)

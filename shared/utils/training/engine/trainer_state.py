@@ -1,4 +1,4 @@
-"""Where a run is: what a checkpoint must hold besides weights for the run to go on as if unbroken."""
+"""Where a run is, in the values that a checkpoint holds besides weights."""
 
 from __future__ import annotations
 
