@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, Row, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    String,
+    TextClause,
+    bindparam,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from utils.training.database import Guard
 from utils.training.job_queue.clock import DatabaseClock
@@ -17,67 +27,76 @@ from utils.training.job_queue.errors import (
     UnknownJobError,
 )
 from utils.training.job_queue.job import HELD, JobStatus
-from utils.training.job_queue.tables import CLAIMABLE, job
+from utils.training.job_queue.tables import CLAIMABLE, CLAIMABLE_OF_TYPE, job
 
 
-def claim(
-    connection: Connection,
-    clock: DatabaseClock,
-    worker_id: str,
-    lease: timedelta,
-    *,
-    job_types: Collection[str] | None,
-    job_id: int | None,
-) -> Row[Any] | None:
-    """Give the worker the first claimable job of these types, or the job of this id."""
-    take = partial(_take_first, connection, clock, worker_id, lease)
-    if job_id is not None:
-        of_type = [] if job_types is None else [job.c.job_type.in_(list(job_types))]
-        return take(job.c.id == job_id, *of_type)
-    if job_types is None:
-        return take()
-    types = sorted(set(job_types))
-    if len(types) > 1:
-        types = _types_by_first_job(connection, clock, types)
-    for job_type in types:
-        row = take(job.c.job_type == job_type)
-        if row is not None:
-            return row
-    return None
+class Claims:
+    """The claim in its three forms: any job, one of a type, one by its id.
+
+    The statements are built once, since building one costs as much as executing it.
+    """
+
+    def __init__(self, clock: DatabaseClock) -> None:
+        self._clock = clock
+        self._any = _statement(clock, CLAIMABLE)
+        self._of_type = _statement(
+            clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("job_type")
+        )
+        self._of_id = _statement(clock, CLAIMABLE, job.c.id == bindparam("job_id"))
+
+    def claim(
+        self,
+        connection: Connection,
+        worker_id: str,
+        lease: timedelta,
+        *,
+        job_types: Collection[str] | None,
+        job_id: int | None,
+    ) -> Row[Any] | None:
+        """Give the worker the first claimable job of these types, or the job of this id."""
+        values = {"worker": worker_id, **self._clock.values(now=timedelta(0), lease_end=lease)}
+        if job_id is not None:
+            return connection.execute(self._of_id, values | {"job_id": job_id}).one_or_none()
+        if job_types is None:
+            return connection.execute(self._any, values).one_or_none()
+        types = sorted(set(job_types))
+        if len(types) > 1:
+            types = _types_by_first_job(connection, self._clock, types)
+        for job_type in types:
+            row = connection.execute(self._of_type, values | {"job_type": job_type}).one_or_none()
+            if row is not None:
+                return row
+        return None
 
 
-def _take_first(
-    connection: Connection,
-    clock: DatabaseClock,
-    worker_id: str,
-    lease: timedelta,
-    *conditions: ColumnElement[bool],
-) -> Row[Any] | None:
+def _statement(
+    clock: DatabaseClock, claimable: TextClause, *conditions: ColumnElement[bool]
+) -> ReturningUpdate[Any]:
     """Claim in one statement, the same on both databases; claimers never wait for each other."""
+    now, worker = clock.parameter("now"), bindparam("worker", type_=String())
     first = (
         select(job.c.id)
-        .where(CLAIMABLE, job.c.run_after <= clock.after(), *conditions)
+        .where(claimable, job.c.run_after <= now, *conditions)
         .order_by(job.c.priority.desc(), job.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    statement = (
+    return (
         update(job)
-        .where(job.c.id == first.scalar_subquery(), CLAIMABLE)
+        .where(job.c.id == first.scalar_subquery(), claimable)
         .values(
             status=JobStatus.CLAIMED,
-            status_since=clock.after(),
+            status_since=now,
             status_reason=None,
-            status_actor=worker_id,
-            worker_id=worker_id,
+            status_actor=worker,
+            worker_id=worker,
             fencing_token=job.c.fencing_token + 1,
-            lease_expires_at=clock.after(lease),
-            heartbeat_at=clock.after(),
+            lease_expires_at=clock.parameter("lease_end"),
+            heartbeat_at=now,
             started_at=None,
         )
         .returning(job)
     )
-    return connection.execute(statement).one_or_none()
 
 
 def _types_by_first_job(
@@ -90,7 +109,7 @@ def _types_by_first_job(
     """
     heads = [
         select(job.c.job_type, job.c.priority, job.c.id)
-        .where(CLAIMABLE, job.c.job_type == job_type, job.c.run_after <= clock.after())
+        .where(CLAIMABLE_OF_TYPE, job.c.job_type == job_type, job.c.run_after <= clock.after())
         .order_by(job.c.priority.desc(), job.c.id)
         .limit(1)
         .subquery()

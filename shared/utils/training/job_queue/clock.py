@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Interval, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Interval,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy import type_coerce as as_type
 
 from utils.training.database import UtcDateTime, utc_now
@@ -33,6 +43,21 @@ class DatabaseClock:
         # The statement's time, which is one value, so that an index can be searched for it.
         now = func.statement_timestamp()
         return as_type(now + literal(delay, Interval()) if delay else now, UtcDateTime())
+
+    def parameter(self, name: str) -> ColumnElement[datetime]:
+        """The time in a while, for a statement that is built once; :meth:`values` says how long."""
+        if self._clock is not None:
+            return bindparam(name, type_=UtcDateTime())
+        return as_type(
+            func.statement_timestamp() + bindparam(name, type_=Interval()), UtcDateTime()
+        )
+
+    def values(self, **delays: timedelta) -> dict[str, Any]:
+        """What a statement with these :meth:`parameter` names is executed with."""
+        if self._clock is None:
+            return dict(delays)
+        now = self._clock()
+        return {name: now + delay for name, delay in delays.items()}
 
     def read(self, connection: Connection) -> datetime:
         """The time as a value."""

@@ -53,6 +53,7 @@ class JobManager:
         self._engine = open_database(location)
         self._clock = DatabaseClock(self._engine, clock)
         self._backoff = backoff or Backoff()
+        self._claims = claims.Claims(self._clock)
 
     def submit_job(
         self,
@@ -116,9 +117,10 @@ class JobManager:
         *,
         job_id: int | None = None,
     ) -> Job | None:
-        """Take the next job, or the one named by ``job_id``; None where there is none to take.
+        """Take the next job of these types; None where there is none to take.
 
-        The lease holds for ``lease_seconds`` from now and from each heartbeat.
+        With ``job_id``, as a nudge names it, that job and no other is taken, whatever its type. The
+        lease holds for ``lease_seconds`` from now and from each heartbeat.
         """
         if not is_name(worker_id):
             raise ValueError(
@@ -128,9 +130,7 @@ class JobManager:
         types = [job_types] if isinstance(job_types, str) else job_types
         lease = _lease(lease_seconds)
         with self._one_statement() as connection:
-            row = claims.claim(
-                connection, self._clock, worker_id, lease, job_types=types, job_id=job_id
-            )
+            row = self._claims.claim(connection, worker_id, lease, job_types=types, job_id=job_id)
         return None if row is None else to_job(row)
 
     def heartbeat(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select, update
 
 from utils.training.job_queue.clock import DatabaseClock
-from utils.training.job_queue.tables import CLAIMABLE, job
+from utils.training.job_queue.tables import TO_BE_NUDGED, job
 
 _MOST_DOUBLINGS = 6
 
@@ -33,7 +33,7 @@ def pending_nudges(connection: Connection, clock: DatabaseClock, limit: int) -> 
     """The nudges that are due, longest due first."""
     rows = connection.execute(
         select(job.c.id, job.c.job_type, job.c.priority, job.c.nudge_after, job.c.num_nudges)
-        .where(CLAIMABLE, job.c.nudge_after <= clock.after())
+        .where(TO_BE_NUDGED, job.c.nudge_after <= clock.after())
         .order_by(job.c.nudge_after)
         .limit(limit)
     )

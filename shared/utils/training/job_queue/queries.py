@@ -12,7 +12,7 @@ from sqlalchemy import true as always
 from utils.training.database import Page, decode_cursor, encode_cursor
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.job import Job, JobEvent, JobStatus, QueueStatistics
-from utils.training.job_queue.tables import CLAIMABLE, LEASED, job, job_event
+from utils.training.job_queue.tables import CLAIMABLE, LEASED, LISTED, job, job_event
 
 _NOT_SHOWN = {"id", "status", "status_actor", "content_digest", "nudge_after", "num_nudges"}
 _SHOWN = tuple(column.name for column in job.c if column.name not in _NOT_SHOWN)
@@ -36,7 +36,7 @@ def list_jobs(
     """A page of jobs, newest first, in any of the statuses and with the given values."""
     query = select(job).order_by(job.c.id.desc())
     if statuses is not None:
-        query = query.where(job.c.status.in_(list(statuses)))
+        query = query.where(LISTED, job.c.status.in_(list(statuses)))
     for name, value in equal_to.items():
         if value is not None:
             query = query.where(job.c[name] == value)
@@ -81,7 +81,7 @@ def statistics(
 ) -> QueueStatistics:
     """Count the jobs by status, and look at who waits and who has fallen silent."""
     of_type = always() if job_type is None else job.c.job_type == job_type
-    per_status = select(job.c.status, func.count()).where(of_type).group_by(job.c.status)
+    per_status = select(job.c.status, func.count()).where(LISTED, of_type).group_by(job.c.status)
     counts = dict.fromkeys(JobStatus, 0)
     for status, count in connection.execute(per_status):
         counts[JobStatus(status)] = count

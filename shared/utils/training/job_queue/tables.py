@@ -6,6 +6,8 @@ status, so that a change is one statement and none goes unrecorded.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
@@ -30,10 +33,17 @@ STATUSES = tuple(str(status) for status in JobStatus)
 MISFIRES = ("skip", "once", "all")
 OVERLAPS = ("forbid", "queue", "replace")
 
-# Written out, not bound: a database uses a partial index only where it can read the condition.
-CLAIMABLE = text("status = 'pending' AND unmet_dependencies = 0")
-LEASED = text(f"status IN {tuple(map(str, HELD))}")
-UNFINISHED = text(f"status NOT IN {tuple(map(str, FINISHED))}")
+# The conditions of the partial indexes. They are written out, not bound, since a database uses such
+# an index only where it can read that the query implies its condition. Each ends in a term that is
+# true of every row and stands in one query only: so no other query can use the index. A queue's
+# statistics are always old, and a planner that trusts them would choose any index, and sort.
+_CLAIMABLE = "status = 'pending' AND unmet_dependencies = 0"
+CLAIMABLE = text(f"{_CLAIMABLE} AND fencing_token >= 0")
+CLAIMABLE_OF_TYPE = text(f"{_CLAIMABLE} AND max_attempts > 0")
+TO_BE_NUDGED = text(f"{_CLAIMABLE} AND num_nudges >= 0")
+LEASED = text(f"status IN {tuple(map(str, HELD))} AND num_nudges >= 0")
+LISTED = text("attempt > 0")
+UNFINISHED = text(f"status NOT IN {tuple(map(str, FINISHED))} AND schedule_id IS NOT NULL")
 
 schedule = Table(
     "schedule",
@@ -103,35 +113,28 @@ job = Table(
     CheckConstraint("unmet_dependencies >= 0", name="unmet_dependencies"),
     sqlite_autoincrement=True,  # the id of a deleted job is never given again
 )
-# The claim reads its job off the head of one of these: cost does not grow with the queue.
-Index(
-    "ix_job_claim",
-    job.c.priority.desc(),
-    job.c.id,
-    job.c.run_after,
-    postgresql_where=CLAIMABLE,
-    sqlite_where=CLAIMABLE,
-)
-Index(
-    "ix_job_claim_by_type",
+
+
+def _partial_index(name: str, condition: TextClause, *columns: Any) -> None:
+    Index(name, *columns, postgresql_where=condition, sqlite_where=condition)
+
+
+# A claim reads its job off the head of one of these: its cost does not grow with the queue.
+_partial_index("ix_job_claim", CLAIMABLE, job.c.priority.desc(), job.c.id, job.c.run_after)
+_partial_index(
+    "ix_job_claim_of_type",
+    CLAIMABLE_OF_TYPE,
     job.c.job_type,
     job.c.priority.desc(),
     job.c.id,
     job.c.run_after,
-    postgresql_where=CLAIMABLE,
-    sqlite_where=CLAIMABLE,
 )
-Index("ix_job_nudge", job.c.nudge_after, postgresql_where=CLAIMABLE, sqlite_where=CLAIMABLE)
-Index("ix_job_lease", job.c.lease_expires_at, postgresql_where=LEASED, sqlite_where=LEASED)
-Index(None, job.c.status, job.c.id)
+_partial_index("ix_job_nudge", TO_BE_NUDGED, job.c.nudge_after)
+_partial_index("ix_job_lease", LEASED, job.c.lease_expires_at)
+_partial_index("ix_job_status", LISTED, job.c.status, job.c.id)
+_partial_index("ix_job_of_schedule", UNFINISHED, job.c.schedule_id)
 Index(None, job.c.model_name, job.c.id)
 Index(None, job.c.schedule_id, job.c.id)
-Index(
-    "ix_job_schedule_unfinished",
-    job.c.schedule_id,
-    postgresql_where=UNFINISHED,
-    sqlite_where=UNFINISHED,
-)
 Index(None, job.c.trace_id)
 Index(None, job.c.finished_at)
 

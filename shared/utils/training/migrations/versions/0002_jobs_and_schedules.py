@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -136,51 +138,36 @@ def upgrade() -> None:
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_job_idempotency_key")),
         sqlite_autoincrement=True,
     )
-    op.create_index(
+    _create_partial_index(
         "ix_job_claim",
-        "job",
         [sa.literal_column("priority DESC"), "id", "run_after"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
-        sqlite_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
+        "status = 'pending' AND unmet_dependencies = 0 AND fencing_token >= 0",
     )
-    op.create_index(
-        "ix_job_claim_by_type",
-        "job",
+    _create_partial_index(
+        "ix_job_claim_of_type",
         ["job_type", sa.literal_column("priority DESC"), "id", "run_after"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
-        sqlite_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
+        "status = 'pending' AND unmet_dependencies = 0 AND max_attempts > 0",
     )
-    op.create_index(
+    _create_partial_index(
+        "ix_job_nudge",
+        ["nudge_after"],
+        "status = 'pending' AND unmet_dependencies = 0 AND num_nudges >= 0",
+    )
+    _create_partial_index(
         "ix_job_lease",
-        "job",
         ["lease_expires_at"],
-        unique=False,
-        postgresql_where=sa.text("status IN ('claimed', 'running', 'cancelling')"),
-        sqlite_where=sa.text("status IN ('claimed', 'running', 'cancelling')"),
+        "status IN ('claimed', 'running', 'cancelling') AND num_nudges >= 0",
+    )
+    _create_partial_index("ix_job_status", ["status", "id"], "attempt > 0")
+    _create_partial_index(
+        "ix_job_of_schedule",
+        ["schedule_id"],
+        "status NOT IN ('completed', 'failed', 'cancelled') AND schedule_id IS NOT NULL",
     )
     op.create_index(op.f("ix_job_model_name_id"), "job", ["model_name", "id"], unique=False)
-    op.create_index(
-        "ix_job_nudge",
-        "job",
-        ["nudge_after"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
-        sqlite_where=sa.text("status = 'pending' AND unmet_dependencies = 0"),
-    )
     op.create_index(op.f("ix_job_schedule_id_id"), "job", ["schedule_id", "id"], unique=False)
-    op.create_index(
-        "ix_job_schedule_unfinished",
-        "job",
-        ["schedule_id"],
-        unique=False,
-        postgresql_where=sa.text("status NOT IN ('completed', 'failed', 'cancelled')"),
-        sqlite_where=sa.text("status NOT IN ('completed', 'failed', 'cancelled')"),
-    )
     op.create_index(op.f("ix_job_trace_id"), "job", ["trace_id"], unique=False)
     op.create_index(op.f("ix_job_finished_at"), "job", ["finished_at"], unique=False)
-    op.create_index(op.f("ix_job_status_id"), "job", ["status", "id"], unique=False)
     op.create_table(
         "job_dependency",
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -264,6 +251,11 @@ def upgrade() -> None:
             from_status="OLD.status",
         )
     )
+
+
+def _create_partial_index(name: str, columns: list[Any], condition: str) -> None:
+    where = sa.text(condition)
+    op.create_index(name, "job", columns, postgresql_where=where, sqlite_where=where)
 
 
 def downgrade() -> None:
