@@ -34,7 +34,9 @@ def set_random_seed(seed: int, deterministic: bool = False) -> None:
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        # Called only for a change: it imports torch's compiler, which takes seconds.
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if deterministic:
         # cuBLAS reads this when its handle is made; without it CUDA matmuls may differ run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
