@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from utils.training.engine.loss.inputs import IGNORED
+
 _MAX_CHUNKS = 128
 _MIN_CHUNK_LENGTH = 32
 
@@ -18,7 +20,12 @@ def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
         logits: [n, classes] or [batch, classes, height, width].
         targets: [n] or [batch, height, width].
     """
-    return (predicted_classes(logits.detach()) == targets).sum()
+    return torch.count_nonzero(predicted_classes(logits.detach()) == targets)
+
+
+def count_targets(targets: Tensor) -> Tensor:
+    """Count the targets that aren't ignored (-100)."""
+    return torch.count_nonzero(targets != IGNORED)
 
 
 def predicted_classes(logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from utils.training.engine.loss.accuracy import count_correct
+from utils.training.engine.loss.accuracy import count_correct, count_targets
 from utils.training.engine.loss.inputs import (
     IGNORED,
     LossInputs,
@@ -39,7 +39,8 @@ class _CrossEntropyLoss:
         """
         logits, targets = self._align(inputs)
         weights = class_weights_for(inputs, logits)
-        loss, num_items, num_predictions = cross_entropy(logits, targets, weights)
+        loss, num_items = cross_entropy(logits, targets, weights)
+        num_predictions = num_items if weights is None else count_targets(targets)
         return LossTerms(loss, num_items, count_correct(logits, targets), num_predictions)
 
     def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as PyTorch's own documentation writes it
 
-from utils.training.engine.loss.accuracy import count_correct
+from utils.training.engine.loss.accuracy import count_correct, count_targets
 from utils.training.engine.loss.inputs import IGNORED, LossError, LossInputs
 
 _HALF_DTYPES = {torch.float16, torch.bfloat16}
+_SUM = 2  # ATen's number of the reduction
 
 
 class LossStrategy(Protocol):
@@ -78,14 +79,14 @@ def _accuracy_of(inputs: LossInputs, device: torch.device) -> tuple[Tensor, Tens
         # [batch, seq, classes] is left out: only the strategy knows whether it shifts.
         fits = logits.ndim in {2, 4} and logits.shape[:1] + logits.shape[2:] == labels.shape
         if fits:
-            return count_correct(logits, labels), (labels != IGNORED).sum()
+            return count_correct(logits, labels), count_targets(labels)
     nothing = torch.zeros((), dtype=torch.int64, device=device)
     return nothing, nothing
 
 
 def cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy over the targets that count, finite where none does.
 
     Args:
@@ -94,34 +95,44 @@ def cross_entropy(
         class_weights: [classes] or None.
 
     Returns:
-        The mean, its denominator, and the number of targets that count.
+        The mean, and its denominator.
 
     Raises:
         LossError: a ValueError; a target is no class (on CPU; elsewhere the device says so).
     """
-    counted = targets != IGNORED
-    num_counted = counted.sum()
-    total = _summed_cross_entropy(logits, targets, class_weights)
-    if class_weights is None:
-        return total / num_counted.clamp(min=1), num_counted, num_counted
-    weights = class_weights[targets.clamp(min=0)]
-    denominator = torch.where(counted, weights, 0).sum()
-    return total / torch.where(denominator > 0, denominator, 1), denominator, num_counted
-
-
-def _summed_cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    # A pixel's losses one by one: their fused sum has no deterministic kernel on CUDA.
-    reduction = "sum" if logits.ndim == 2 else "none"  # noqa: PLR2004 - [n, classes]
+    # Converted within the kernel: a sum in half precision overflows, or loses its tail.
+    dtype = torch.float32 if logits.dtype in _HALF_DTYPES else None
+    log_probabilities = torch.log_softmax(logits, 1, dtype=dtype)
+    summed = _over_samples if logits.ndim == 2 else _over_pixels  # noqa: PLR2004 - [n, classes]
     try:
-        if logits.dtype in _HALF_DTYPES:
-            # Converted within the kernel: a sum in half precision overflows, or loses the tail.
-            log_probabilities = F.log_softmax(logits, 1, dtype=torch.float32)
-            losses = F.nll_loss(log_probabilities, targets, class_weights, reduction=reduction)
-        else:
-            losses = F.cross_entropy(logits, targets, class_weights, reduction=reduction)
+        total, denominator = summed(log_probabilities, targets, class_weights)
     except IndexError as error:
+        classes = logits.shape[1]
         raise LossError(
-            f"A label is outside the {logits.shape[1]} classes of the logits "
-            f"({error}); allowed are 0 to {logits.shape[1] - 1}, and {IGNORED} for none."
+            f"A label is outside the {classes} classes of the logits ({error}); allowed are 0 to "
+            f"{classes - 1}, and {IGNORED} for none."
         ) from error
-    return losses if reduction == "sum" else losses.sum()
+    if class_weights is None:
+        return total / denominator.clamp(min=1), denominator
+    return total / torch.where(denominator > 0, denominator, 1), denominator
+
+
+def _over_samples(
+    log_probabilities: Tensor, targets: Tensor, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    # The operator under F.nll_loss, which counts along the way: half the cost for small batches.
+    return torch.ops.aten.nll_loss_forward.default(
+        log_probabilities, targets, class_weights, _SUM, IGNORED
+    )
+
+
+def _over_pixels(
+    log_probabilities: Tensor, targets: Tensor, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    # One by one, then summed: the fused sum over images isn't deterministic on CUDA.
+    losses = F.nll_loss(log_probabilities, targets, class_weights, reduction="none")
+    counted = targets != IGNORED
+    if class_weights is None:
+        return losses.sum(), counted.sum()
+    weights = class_weights[targets.clamp(min=0)]
+    return losses.sum(), torch.where(counted, weights, 0).sum()
