@@ -23,11 +23,11 @@ from utils.training.database import (
     decode_cursor,
     encode_cursor,
     from_json,
-    main,
     open_database,
     reading,
     to_json,
 )
+from utils.training.database.__main__ import main
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -109,7 +109,7 @@ def test_the_next_step_is_written_from_what_is_missing(tmp_path):
     shutil.copytree(
         migrations._FOLDER.parents[2], copy, ignore=shutil.ignore_patterns("__pycache__")
     )
-    with (copy / "utils/training/experiment_db.py").open("a") as file:
+    with (copy / "utils/training/model_registry/tables.py").open("a") as file:
         file.write("\nTable('extra', metadata, Column('at', UtcDateTime), Column('v', Real))\n")
     subprocess.run(
         [sys.executable, "-m", "utils.training.migrations", "Extra"],

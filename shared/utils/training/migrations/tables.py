@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from utils.training.database import metadata
+from utils.training.database.columns import metadata
 
 
 def declare_all() -> None:

@@ -22,7 +22,8 @@ from sqlalchemy import (
     select,
 )
 
-from utils.training.database import Page, decode_cursor, encode_cursor
+from utils.training.database import Page, decode_cursor
+from utils.training.database.paging import beyond, page_of
 from utils.training.errors import UnknownNameError
 from utils.training.model_registry.records import RegisteredModel
 from utils.training.model_registry.tables import TAGS, model, model_metric, promotion
@@ -140,11 +141,10 @@ def page(
 ) -> Page[RegisteredModel]:
     """The newest models that meet all conditions."""
     if cursor is not None:
-        conditions = [*conditions, model.c.id < decode_cursor(cursor, int)[0]]
+        last = decode_cursor(cursor, int)
+        conditions = [*conditions, beyond([model.c.id], last, descending=True)]
     statement = _MODELS.where(*conditions).order_by(model.c.id.desc()).limit(limit + 1)
-    found = read_many(connection, statement)
-    has_more = len(found) > limit
-    return Page(found[:limit], encode_cursor(found[limit - 1].model_id) if has_more else None)
+    return page_of(read_many(connection, statement), limit, lambda item: (item.model_id,))
 
 
 def page_by_metric(
@@ -157,29 +157,26 @@ def page_by_metric(
     descending: bool,
 ) -> Page[RegisteredModel]:
     """The models that have a metric (as a number) and meet all conditions, by its value."""
-    value = model_metric.c.value
-    order = (value.desc(), model.c.id.desc()) if descending else (value, model.c.id)
-    conditions = [*conditions, model_metric.c.name == metric, value < _NOT_A_NUMBER]
+    order = [model_metric.c.value, model.c.id]
+    conditions = [
+        *conditions,
+        model_metric.c.name == metric,
+        model_metric.c.value < _NOT_A_NUMBER,
+    ]
     if cursor is not None:
-        last, last_id = decode_cursor(cursor, float, int)
-        after_value, after_id = (
-            (value < last, model.c.id < last_id)
-            if descending
-            else (value > last, model.c.id > last_id)
-        )
-        conditions.append(or_(after_value, and_(value == last, after_id)))
+        last = decode_cursor(cursor, float, int)
+        conditions.append(beyond(order, last, descending=descending))
     statement = (
         select(*COLUMNS)
         .join_from(model, model_metric, model_metric.c.model_id == model.c.id)
         .where(*conditions)
-        .order_by(*order)
+        .order_by(*(column.desc() if descending else column for column in order))
         .limit(limit + 1)
     )
-    found = read_many(connection, statement)
-    last_one = found[limit - 1] if len(found) > limit else None
-    return Page(
-        found[:limit],
-        None if last_one is None else encode_cursor(last_one.metrics[metric], last_one.model_id),
+    return page_of(
+        read_many(connection, statement),
+        limit,
+        lambda item: (item.metrics[metric], item.model_id),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from utils.training.database import to_json, utc_now
+from utils.training.database.checks import check_name, check_number
 from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
 from utils.training.model_registry.errors import AlreadyRegisteredError
-from utils.training.model_registry.tables import NAME_LENGTH, model, model_metric
+from utils.training.model_registry.tables import model, model_metric
 
 _BYTES_IN_MB = 1_000_000
 
@@ -31,10 +31,10 @@ def values_of(
         ValueError: a value is not of its kind.
     """
     for field in ("name", "version", "task_type"):
-        _check_text(field, given[field])
+        check_name(field, given[field])
     for name in metrics:
-        _check_text("A metric's name", name)
-    numbers = {name: _number(name, value) for name, value in metrics.items()}
+        check_name("A metric's name", name)
+    numbers = {name: check_number(f"The metric '{name}'", value) for name, value in metrics.items()}
     content = given | _facts_of_artifact(given)
     key = content.pop("idempotency_key")
     digest = hashlib.sha256(to_json(content | {"metrics": numbers}, sort_keys=True).encode())
@@ -105,16 +105,3 @@ def registered_before(connection: Connection, row: Mapping[str, Any], error: Int
             "register the parent first."
         ) from error
     raise error
-
-
-def _check_text(field: str, value: Any) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= NAME_LENGTH or "\0" in value:
-        raise ValueError(
-            f"{field} is {value!r}, allowed is a string of 1 to {NAME_LENGTH} characters."
-        )
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "item")):
-        raise ValueError(f"The metric '{name}' is {value!r}, allowed is a number.")
-    return float(value)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
-from utils.training.database import (
-    Guard,
-    Page,
-    open_database,
-    reading,
-    unguarded,
-)
+from utils.training.database import Page, Store
+from utils.training.database.paging import check_limit
 from utils.training.errors import UnknownNameError
 from utils.training.model_registry import promotions, queries, registration
 from utils.training.model_registry.digests import artifact_digest as digest_of
@@ -34,10 +27,8 @@ from utils.training.model_registry.tables import TAGS, model
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_PAGE = 1000
 
-
-class ModelRegistry:
+class ModelRegistry(Store):
     """Models in a database: SQLite for a path, Postgres for a URL.
 
     A model carries exactly one tag. It begins as ``experimental``; ``staging`` marks a candidate;
@@ -47,42 +38,6 @@ class ModelRegistry:
 
     A registry may be used by several threads and processes at once.
     """
-
-    def __init__(self, location: str | Path | Engine, *, guard: Guard = unguarded) -> None:
-        """Open the registry.
-
-        Args:
-            location: a path or ``sqlite:///`` URL, a ``postgresql://`` URL, or an engine of
-                :func:`~utils.training.database.open_database` to share.
-            guard: called first in each writing transaction; it raises to refuse the write.
-        """
-        self._engine = open_database(location)
-        self._guard = guard
-
-    def guarded_by(self, guard: Guard) -> ModelRegistry:
-        """The same registry, whose writes ask this guard first, in their own transaction.
-
-        A worker's fencing token is checked so: a stale one can't slip in between check and write.
-        """
-        guarded = copy(self)
-        guarded._guard = guard  # noqa: SLF001 - of its own class
-        return guarded
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._engine.begin() as connection:
-            self._guard(connection)
-            yield connection
 
     def register_model(
         self,
@@ -156,7 +111,7 @@ class ModelRegistry:
             with self._writing() as connection:
                 return registration.insert_model(connection, row, numbers)
         except IntegrityError as error:
-            with reading(self._engine) as connection:
+            with self._reading() as connection:
                 return registration.registered_before(connection, row, error)
 
     def get_model(
@@ -184,7 +139,7 @@ class ModelRegistry:
             ValueError: another combination, or a tag that several names hold; it lists them.
         """
         given = tuple(v is not None for v in (model_id, tag, name, version))
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             if given == (True, False, False, False) and as_of is None:
                 return queries.read_one(connection, queries.BY_ID, {"model_id": model_id})
             if given == (False, False, True, True) and as_of is None:
@@ -206,7 +161,7 @@ class ModelRegistry:
         return self._one_column(model_id, model.c.reference_profile)
 
     def _one_column(self, model_id: int, column: Any) -> Any:
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             row = connection.execute(select(column).where(model.c.id == model_id)).first()
         if row is None:
             raise _unknown([model_id])
@@ -240,8 +195,7 @@ class ModelRegistry:
             limit: 1 to 1,000 models.
             cursor: the ``next_cursor`` of the page before, with the same arguments.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise ValueError(f"limit is {limit}, allowed is 1 to {MAX_PAGE}.")
+        check_limit(limit)
         conditions = queries.matching(
             name=name,
             tag=tag,
@@ -250,7 +204,7 @@ class ModelRegistry:
             text=text,
             metrics=metrics,
         )
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             if order_by_metric is None:
                 return queries.page(connection, conditions, limit, cursor)
             return queries.page_by_metric(
@@ -264,7 +218,7 @@ class ModelRegistry:
             UnknownModelError: a LookupError; there is no such model.
         """
         profile = self._one_column(model_id, model.c.data_profile)
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             (found,) = queries.by_ids(connection, [model_id])
             return Lineage(
                 model=found,
@@ -360,7 +314,7 @@ class ModelRegistry:
             limit: at most so many rows.
             before: only rows with a smaller ``sequence``.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return promotions.of_name(connection, name, limit, before)
 
     def verify(self, model_id: int) -> Verification:
@@ -386,7 +340,7 @@ class ModelRegistry:
         """
         from utils.training.model_registry.comparison import comparison_table
 
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             found = queries.by_ids(connection, list(model_ids))
         missing = set(model_ids) - {item.model_id for item in found}
         if missing:

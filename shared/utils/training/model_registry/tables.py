@@ -17,9 +17,9 @@ from sqlalchemy import (
 )
 
 from utils.training.database import Id, Json, Real, UtcDateTime, metadata
+from utils.training.database.checks import NAME_LENGTH
 
 TAGS = ("production", "staging", "experimental", "retired")
-NAME_LENGTH = 255
 
 model = Table(
     "model",

@@ -1,0 +1,184 @@
+"""How a database is opened, and what makes it safe for threads, processes and restarts."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import QueuePool
+
+from utils.training import migrations
+from utils.training.database.columns import from_json, to_json
+
+_BUSY_SECONDS = 60.0  # how long a writer of SQLite waits for the others
+
+
+def open_database(location: str | Path | Engine, *, migrate: bool = True) -> Engine:
+    """Open a database, and bring its tables up to date.
+
+    Any number of processes may open the same fresh database at once. An engine that this function
+    gave is given back, so that several stores can share its connections.
+
+    Args:
+        location: a path or ``sqlite:///`` URL is SQLite, a ``postgresql://`` URL is Postgres.
+        migrate: False leaves the tables alone, for whoever may not change them.
+
+    Raises:
+        ValueError: the location is neither.
+        DatabaseVersionError: the tables are newer than this code, or older with ``migrate=False``.
+    """
+    engine = location if isinstance(location, Engine) else create_unmigrated(str(location))
+    if migrate:
+        migrations.upgrade(engine)
+    else:
+        migrations.check(engine)
+    return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for statements that only read, each on its own: it opens no transaction.
+
+    That spares two round trips on Postgres, and the writers' lock on SQLite.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(reads_only=True)
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def conflict_insert(engine: Engine, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+    if engine.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def create_unmigrated(location: str) -> Engine:
+    """An engine for a location, whose tables are left alone.
+
+    Raises:
+        ValueError: the location is neither a path nor a URL of SQLite or Postgres.
+    """
+    scheme, separator, _ = location.partition("://")
+    if location and not separator:
+        return _sqlite(location)
+    if scheme == "sqlite":
+        return _sqlite(make_url(location).database or ":memory:")
+    if scheme in {"postgresql", "postgres", "postgresql+psycopg"}:
+        return _postgres(location)
+    raise ValueError(
+        f"The database location begins with {(scheme + separator)!r}, allowed is a path or "
+        "sqlite:/// URL (SQLite) or a postgresql:// URL; give one of them."
+    )
+
+
+def _postgres(location: str) -> Engine:
+    url = make_url(location).set(drivername="postgresql+psycopg")
+    settings = {
+        "application_name": "training-engine",
+        "connect_timeout": 10,  # seconds, as are the next two
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,  # milliseconds
+    }
+    engine = create_engine(
+        url,
+        connect_args={name: v for name, v in settings.items() if name not in url.query},
+        pool_size=5,
+        max_overflow=10,
+        isolation_level="READ COMMITTED",  # a statement after a lock sees what the lock waited for
+        json_serializer=to_json,
+        json_deserializer=from_json,
+    )
+    event.listen(engine, "checkout", _refuse_dead)
+    return _closing(engine)
+
+
+def _sqlite(path: str) -> Engine:
+    if path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # What lies in memory lives in its one connection, which the threads take in turn.
+    size = {"pool_size": 1, "max_overflow": 0} if path == ":memory:" else {}
+    engine = create_engine(
+        "sqlite://" if path == ":memory:" else f"sqlite:///{path}",
+        poolclass=QueuePool,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        json_serializer=to_json,
+        json_deserializer=from_json,
+        **size,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "checkout", _refuse_forked)
+    return _closing(engine)
+
+
+def _closing(engine: Engine) -> Engine:
+    """Close the connections when nobody holds the engine any more."""
+    owners: dict[Any, int] = {}  # the process that opened each connection
+    event.listen(engine, "connect", lambda driver, _: owners.update({driver: os.getpid()}))
+    event.listen(engine, "close", lambda driver, _: owners.pop(driver, None))
+    weakref.finalize(engine, _close_own, owners)
+    return engine
+
+
+def _close_own(owners: dict[Any, int]) -> None:
+    for driver, process in owners.items():
+        if process == os.getpid():
+            driver.close()
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself
+    connection.execute("PRAGMA foreign_keys = ON")
+    _use_write_ahead_log(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """Let readers and one writer work at once.
+
+    The switch fails at once while another process makes it too: SQLite does not wait there.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except connection.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the writers' lock at the start: a lock that is raised later fails at once when busy."""
+    if not connection.get_execution_options().get("reads_only"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refuse_forked(_: Any, record: Any, proxy: Any) -> None:
+    """Leave a parent process' connection to the parent."""
+    if record.info.setdefault("pid", os.getpid()) != os.getpid():
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise DisconnectionError("The connection belongs to the parent process.")
+
+
+def _refuse_dead(connection: Any, record: Any, proxy: Any) -> None:
+    """Find out without a round trip that the server went away: an idle socket has nothing to read.
+
+    A peer that vanished without a word is found by the keep-alives of the connection.
+    """
+    _refuse_forked(connection, record, proxy)
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError("The server closed the connection.")
