@@ -16,6 +16,9 @@ from utils.training.engine.data import (
 from utils.training.engine.gradient_accumulator import AccumulationStats, GradientAccumulator
 from utils.training.engine.gradient_health import GradientHealth
 from utils.training.engine.gradient_monitor import GradientMonitor, check_gradient_health
+from utils.training.engine.hooks import TrainingHooks
+from utils.training.engine.interrupt import TrainingInterrupted
+from utils.training.engine.loop import TrainingLoop, ValidationLoop
 from utils.training.engine.loss import (
     ClassificationLoss,
     LanguageModelingLoss,
