@@ -11,6 +11,7 @@ from utils.training.engine.data.stacking import (
     is_number_like,
     refuse_no_samples,
     refuse_other_keys,
+    refuse_other_lengths,
     stack,
 )
 
@@ -36,6 +37,7 @@ class DefaultCollator:
         if isinstance(first, Mapping):
             return _from_mappings(samples)
         if isinstance(first, tuple | list):
+            refuse_other_lengths(samples)
             columns = zip(*samples, strict=True)
             return tuple(stack(column, f"item {n}") for n, column in enumerate(columns))
         if hasattr(first, "__dict__") and not isinstance(first, Tensor):

@@ -35,6 +35,32 @@ def refuse_other_keys(samples: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
+def refuse_other_lengths(samples: Sequence[Sequence[Any]]) -> None:
+    """Raise :class:`CollateError` unless all samples have as many items as the first."""
+    first = len(samples[0])
+    for position, sample in enumerate(samples):
+        if len(sample) != first:
+            raise CollateError(
+                f"Sample {position} of the batch has {len(sample)} items and sample 0 has {first}; "
+                "give every sample the same items."
+            )
+
+
+def pair(items: Sequence[Any], name: str) -> dict[str, Any]:
+    """Name the items of a tuple: the main field and, perhaps, the labels.
+
+    Raises:
+        CollateError: a ValueError; the tuple has none or more than two.
+    """
+    names = (name, "labels")
+    if not 1 <= len(items) <= len(names):
+        raise CollateError(
+            f"A sample is a tuple of {len(items)} items, allowed are {name} and a label; give a "
+            "mapping for more."
+        )
+    return dict(zip(names, items, strict=False))
+
+
 def is_number_like(value: Any) -> bool:
     """Tell what a model can take from what it can't (strings, None), which is left out."""
     return not isinstance(value, str | bytes | type(None))

@@ -14,6 +14,7 @@ from utils.training.engine.data.stacking import (
     LABEL_KEYS,
     CollateError,
     is_number_like,
+    pair,
     refuse_no_samples,
     refuse_other_keys,
     stack,
@@ -178,8 +179,8 @@ class LanguageModelingDataCollator:
 
 
 def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:
-    if isinstance(sample, tuple) and 1 <= len(sample) <= 2:  # noqa: PLR2004 - ids, and a label
-        return dict(zip(("input_ids", "labels"), sample, strict=False))
+    if isinstance(sample, tuple):
+        return pair(sample, "input_ids")
     if not isinstance(sample, Mapping):
         return {"input_ids": sample}
     if "input_ids" not in sample:

@@ -14,6 +14,7 @@ from utils.training.engine.data.stacking import (
     LABEL_KEYS,
     CollateError,
     is_number_like,
+    pair,
     refuse_no_samples,
     refuse_other_keys,
     stack,
@@ -89,10 +90,12 @@ class VisionDataCollator:
 
     def from_columns(self, columns: list[Tensor]) -> dict[str, Tensor]:
         """Take images [batch, channels, height, width] and, perhaps, labels [batch, ...]."""
-        images, *labels = columns
-        if images.ndim == _COLOR:
-            images = images.unsqueeze(1)
-        return {"pixel_values": self._finish(images), **dict(zip(("labels",), labels, strict=True))}
+        batch: dict[str, Tensor] = pair(columns, "pixel_values")
+        images = batch["pixel_values"]
+        batch["pixel_values"] = self._finish(
+            images.unsqueeze(1) if images.ndim == _COLOR else images
+        )
+        return batch
 
     def _image(self, image: Any) -> Tensor:
         """Read one image as [channels, height, width], its values untouched."""
@@ -174,8 +177,8 @@ def _first(*options: Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:
-    if isinstance(sample, tuple) and 1 <= len(sample) <= 2:  # noqa: PLR2004 - image, and a label
-        return dict(zip(("pixel_values", "labels"), sample, strict=False))
+    if isinstance(sample, tuple):
+        return pair(sample, "pixel_values")
     if not isinstance(sample, Mapping):
         return {"pixel_values": sample}
     names: dict[str, str] = {key: "pixel_values" for key in _IMAGE_KEYS if key in sample}
