@@ -23,12 +23,14 @@ def set_random_seed(seed: int, deterministic: bool = False) -> None:
             cuDNN choose the fastest kernel.
 
     Raises:
-        ValueError: the seed is out of range.
+        ValueError: the seed is no whole number in that range.
     """
-    if not 0 <= seed < _SEED_LIMIT:
+    is_whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not is_whole or not 0 <= seed < _SEED_LIMIT:
         raise ValueError(
-            f"The seed is {seed}, allowed is a whole number from 0 to {_SEED_LIMIT - 1}."
+            f"The seed is {seed!r}, allowed is a whole number from 0 to {_SEED_LIMIT - 1}."
         )
+    seed = int(seed)  # NumPy's integers are welcome, and Python's generator refuses them
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - users' datasets draw from the legacy generator
     torch.manual_seed(seed)

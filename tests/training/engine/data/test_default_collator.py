@@ -22,6 +22,12 @@ def test_mappings_are_stacked_field_by_field():
     assert batch["n"].tolist() == [[1, 2], [3, 4]]
 
 
+def test_a_label_of_several_values_is_stacked_too():
+    batch = collate([{"x": 1, "label": torch.tensor([1.0, 0.0]), "name": "a"}] * 2)
+    assert batch["labels"].tolist() == [[1, 0], [1, 0]]
+    assert sorted(batch) == ["labels", "x"]
+
+
 def test_objects_with_attributes_are_mappings_too():
     assert collate([SimpleNamespace(x=1.5), SimpleNamespace(x=2.5)])["x"].tolist() == [1.5, 2.5]
 

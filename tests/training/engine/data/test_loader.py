@@ -143,11 +143,10 @@ def test_an_error_in_the_dataset_comes_through(num_workers):
 
 
 def test_a_users_worker_init_runs_in_the_worker(tmp_path):
-    def note(worker_id):
-        (tmp_path / str(worker_id)).touch()
-
-    list(loader(2, worker_init_fn=note))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    list(loader(2, worker_init_fn=lambda worker_id: (notes / str(worker_id)).touch()))
+    assert sorted(path.name for path in notes.iterdir()) == ["0", "1"]
 
 
 def test_more_workers_than_processors_is_one_line_in_the_log(caplog):

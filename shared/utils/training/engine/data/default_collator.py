@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from utils.training.engine.data.stacking import (
+    LABEL_KEYS,
     is_number_like,
     refuse_no_samples,
     refuse_other_keys,
@@ -56,9 +57,14 @@ def _from_mappings(samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     try:
         batch: dict[str, Tensor] = default_data_collator(list(samples))
     except (TypeError, ValueError, RuntimeError):
-        for name in samples[0]:  # find the field at fault, and say so
-            values = [sample[name] for sample in samples]
-            if is_number_like(values[0]):
-                stack(values, name)
-        raise
+        return _by_field(samples)
     return batch
+
+
+def _by_field(samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Stack what the library can't, such as a label of several values, or name the fault."""
+    return {
+        "labels" if name in LABEL_KEYS else name: stack([sample[name] for sample in samples], name)
+        for name, value in samples[0].items()
+        if is_number_like(value)
+    }
