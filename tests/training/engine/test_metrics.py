@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from utils.training.drift_metrics import DriftMetrics, profile_dataset
 from utils.training.engine import AlertConfig, MetricsEngine
 from utils.training.engine.metrics import SUMMARY_COLUMNS
+from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
 
@@ -264,3 +266,63 @@ def test_a_config_sets_thresholds_and_trackers(tmp_path):
     engine.close()
     assert engine.get_alerts()[0]["threshold"] == 2.0
     assert list((tmp_path / "run").glob("events*"))
+
+
+def profile(shift=0.0, rows=400, seed=0):
+    generator = np.random.default_rng(seed)
+    spec = TaskSpec(name="tab", modality="tabular", feature_names=("age", "income"))
+    ages = generator.normal(shift, 1.0, rows)
+    data = [
+        {"age": float(age), "income": float(income)}
+        for age, income in zip(ages, generator.normal(size=rows), strict=True)
+    ]
+    return profile_dataset(data, spec)
+
+
+def test_drift_is_measured_where_both_profiles_are_given(engine, recorder):
+    reference = profile()
+    assert engine.log_epoch(0, {"loss": 1.0}, reference_profile=reference) is None
+    drift = engine.log_epoch(
+        1,
+        {"loss": 1.0},
+        reference_profile=reference,
+        current_profile=profile(shift=3.0, seed=1),
+    )
+    assert isinstance(drift, DriftMetrics)
+    assert drift.status == "critical"
+    assert drift.affected_features == ["age"]
+    frame = engine.get_summary()
+    assert frame["drift_js"].tolist()[1] == drift.js_divergence
+    assert frame["drift_status"].tolist()[1] == "critical"
+    assert recorder.points[-1][0]["drift/js"] == drift.js_divergence
+    (alert,) = engine.get_alerts()
+    assert (alert["type"], alert["severity"]) == ("drift", "critical")
+    assert "in age" in alert["message"]
+
+
+def test_no_drift_is_healthy_and_raises_nothing(engine):
+    drift = engine.log_epoch(
+        0, {"loss": 1.0}, reference_profile=profile(), current_profile=profile(seed=1)
+    )
+    assert drift.status == "healthy"
+    assert not engine.has_alerts()
+
+
+def test_profiles_that_cannot_be_compared_cost_a_warning(engine, caplog):
+    broken = {"version": "of another planet"}
+    found = engine.log_epoch(3, {"loss": 1.0}, reference_profile=profile(), current_profile=broken)
+    assert found is None
+    assert len(engine.get_summary()) == 1
+    assert "Drift was not measured in epoch 3" in caplog.text
+
+
+def test_thresholds_out_of_order_are_refused():
+    with pytest.raises(ValueError, match=r"drift_threshold_warning is 0\.3"):
+        MetricsEngine(use_wandb=False, drift_threshold_warning=0.3)
+
+
+def test_a_resumed_run_keeps_its_drift(engine):
+    engine.log_epoch(0, {"loss": 1.0}, reference_profile=profile(), current_profile=profile(3.0))
+    resumed = MetricsEngine(use_wandb=False)
+    resumed.load_state_dict(checkpointed(engine))
+    assert resumed.get_summary().equals(engine.get_summary())

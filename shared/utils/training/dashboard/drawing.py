@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,9 @@ STYLE = {
     "grid.alpha": 0.3,
     "legend.fontsize": 9,
     "legend.framealpha": 0.85,
-    "svg.hashsalt": "dashboard",
 }
 _LOG_RATIO = 50.0  # between the largest and smallest value, from which a log axis reads better
+_SHOWN_OF_PREFIX = 4  # characters before the place where names begin to differ
 _SHORT_RUN = 30  # epochs up to which every one is marked
 
 
@@ -167,9 +168,33 @@ def add_legend(axes: Axes) -> None:
         axes.legend(loc="best")
 
 
-def shortened(name: str, width: int = 22) -> str:
-    """A name that fits beside an axis: its middle gives way, since ends tell names apart."""
+def short_names(names: Iterable[str], width: int = 24) -> dict[str, str]:
+    """Names that fit beside an axis, no two of them alike.
+
+    The middle gives way; where that makes names alike, so does what they begin with in common.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(_without_middle(name, width), []).append(name)
+    short: dict[str, str] = {}
+    for middle_less, group in groups.items():
+        if len(group) == 1:
+            short[group[0]] = middle_less
+            continue
+        shared = os.path.commonprefix(group)  # noqa: RUF071 - by characters is what is meant
+        start = max(0, len(shared) - _SHOWN_OF_PREFIX)
+        for number, name in enumerate(group, 1):
+            rest = _without_end(f"…{name[start:]}", width)
+            short[name] = rest if rest not in short.values() else f"{rest[: width - 5]} ({number})"
+    return short
+
+
+def _without_middle(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     half = (width - 1) / 2
     return f"{name[: math.ceil(half)]}…{name[-math.floor(half) :]}"
+
+
+def _without_end(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"

@@ -15,7 +15,7 @@ from utils.training.dashboard.drawing import (
     add_legend,
     plain_numbers,
     say_why_empty,
-    shortened,
+    short_names,
 )
 from utils.training.dashboard.inputs import DriftSeries
 
@@ -61,11 +61,12 @@ def features_panel(axes: Axes, drift: DriftSeries) -> None:
         say_why_empty(axes, _NO_FEATURES if drift.points else _NOTHING)
         return
     names = sorted(latest, key=lambda name: latest[name])[-_MOST_FEATURES:]
+    short = _short_names(drift)
     affected = set(drift.points[-1].affected_features)
     colors = [VERMILION if name in affected else BLUE for name in names]
     hatches = ["xx" if name in affected else "" for name in names]
     axes.barh(
-        [shortened(name) for name in _distinct(names)],
+        [short[name] for name in names],
         [latest[name] for name in names],
         color=colors,
         hatch=hatches,
@@ -82,15 +83,9 @@ def features_panel(axes: Axes, drift: DriftSeries) -> None:
     axes.legend(handles=[*handles, *axes.get_legend_handles_labels()[0]], loc="lower right")
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Names whose short forms differ: equal categories would share one bar."""
-    seen: dict[str, int] = {}
-    distinct = []
-    for name in names:
-        short = shortened(name)
-        seen[short] = seen.get(short, 0) + 1
-        distinct.append(short if seen[short] == 1 else f"{shortened(name, 18)} ({seen[short]})")
-    return distinct
+def _short_names(drift: DriftSeries) -> dict[str, str]:
+    """One short form for each feature of the series: the same in every panel."""
+    return short_names(name for point in drift.points for name in point.features)
 
 
 def heatmap_panel(axes: Axes, drift: DriftSeries) -> None:
@@ -107,7 +102,8 @@ def heatmap_panel(axes: Axes, drift: DriftSeries) -> None:
     cells = [[point.features.get(name, np.nan) for point in drift.points] for name in names]
     top = max(drift.critical, *greatest.values())
     image = axes.imshow(cells, aspect="auto", cmap="cividis", vmin=0.0, vmax=top)
-    axes.set_yticks(range(len(names)), _distinct(names))
+    short = _short_names(drift)
+    axes.set_yticks(range(len(names)), [short[name] for name in names])
     axes.grid(visible=False)
     _over_comparisons(axes, drift)
     axes.figure.colorbar(image, ax=axes, label="JS divergence (bits)")

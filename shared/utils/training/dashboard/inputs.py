@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ _FOOTER_FIELDS = (
     "mixed_precision",
     "random_seed",
 )
+STATUSES = ("healthy", "warning", "critical")
 _DRIFT_NAMES = {"drift_js": "js_divergence", "drift_status": "status"}
 
 
@@ -175,12 +176,13 @@ def _drift_axis(entries: list[dict[str, Any]]) -> str:
 def _drift_point(index: int, entry: dict[str, Any], axis: str, settings: Settings) -> DriftPoint:
     js = _number(entry["js_divergence"]) or 0.0
     affected = entry.get("affected_features")
-    names = affected.split(",") if isinstance(affected, str) else (affected or ())
-    details = entry.get("details")
+    affected = affected.split(",") if isinstance(affected, str) else affected
+    names = affected if isinstance(affected, Iterable) else ()
+    details, status = entry.get("details"), str(entry.get("status"))
     return DriftPoint(
         label=_label(index, entry, axis),
         js_divergence=js,
-        status=str(entry.get("status") or _status(js, settings)),
+        status=status if status in STATUSES else _status(js, settings),
         affected_features=tuple(str(name).strip() for name in names if str(name).strip()),
         features=_feature_divergences(details if isinstance(details, Mapping) else {}),
     )

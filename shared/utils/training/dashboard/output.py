@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -62,9 +63,10 @@ def save_figure(
 
 def _rendered(figure: Figure, file_format: str, dots_per_inch: int) -> bytes:
     buffer = io.BytesIO()
-    # Without a date the same run gives the same bytes.
+    # Without a date and random ids the same run gives the same bytes.
     metadata = {"Date": None} if file_format == "svg" else None
-    figure.savefig(buffer, format=file_format, dpi=dots_per_inch, metadata=metadata)
+    with mpl.rc_context({"svg.hashsalt": "dashboard"}):
+        figure.savefig(buffer, format=file_format, dpi=dots_per_inch, metadata=metadata)
     return buffer.getvalue()
 
 

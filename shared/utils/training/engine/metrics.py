@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from torch import Tensor
 
+from utils.training.drift_metrics import DriftMetrics, compare_profiles
 from utils.training.engine.alerts import Alert, AlertCallback, AlertConfig, AlertRules
 from utils.training.engine.confidence import ConfidenceMetrics, compute_confidence
 from utils.training.engine.notifications import notifiers_from_config
@@ -23,8 +24,6 @@ from utils.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
-    from utils.training.drift_metrics import DriftMetrics
-
 logger = logging.getLogger(__name__)
 
 SUMMARY_COLUMNS = (
@@ -44,6 +43,7 @@ __all__ = [
     "AlertCallback",
     "AlertConfig",
     "ConfidenceMetrics",
+    "DriftMetrics",
     "MetricsEngine",
 ]
 
@@ -83,6 +83,12 @@ class MetricsEngine:
             raise ValueError(
                 f"gradient_accumulation_steps is {gradient_accumulation_steps}, allowed is a whole "
                 "number from 1 up."
+            )
+        if not 0 <= drift_threshold_warning <= drift_threshold_critical:
+            raise ValueError(
+                f"drift_threshold_warning is {drift_threshold_warning} and "
+                f"drift_threshold_critical is {drift_threshold_critical}, allowed is "
+                "0 <= warning <= critical."
             )
         config = alert_config or AlertConfig()
         self._accumulation_steps = gradient_accumulation_steps
@@ -182,9 +188,10 @@ class MetricsEngine:
             current_profile: of the data now; with a reference, drift is measured.
 
         Returns:
-            The drift between the two profiles, None where one of them is missing.
+            The drift between the two profiles, None where one of them is missing, or where the two
+            can't be compared, which is warned about.
         """
-        drift = self._compare(reference_profile, current_profile)
+        drift = self._compare(epoch, reference_profile, current_profile)
         metrics = {
             **_prefixed("train", train_metrics),
             **_prefixed("val", val_metrics or {}),
@@ -205,14 +212,16 @@ class MetricsEngine:
         return drift
 
     def _compare(
-        self, reference: dict[str, Any] | None, current: dict[str, Any] | None
+        self, epoch: int, reference: dict[str, Any] | None, current: dict[str, Any] | None
     ) -> DriftMetrics | None:
         if reference is None or current is None:
             return None
-        from utils.training.drift_metrics import compare_profiles
-
         warning, critical = self._drift_thresholds
-        return compare_profiles(reference, current, warning=warning, critical=critical)
+        try:
+            return compare_profiles(reference, current, warning=warning, critical=critical)
+        except (ValueError, TypeError, KeyError) as error:  # the run is worth more than a profile
+            logger.warning("Drift was not measured in epoch %d: %s", epoch, error)
+            return None
 
     def _previous_row(self, epoch: int) -> dict[str, Any] | None:
         earlier = [number for number in self._rows if number < epoch]
