@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.training.drift_metrics.columns import is_missing
+from utils.training.drift_metrics.column import is_missing
 
 MAX_BUCKETS = 512
 _MAX_NAME_LENGTH = 80  # characters; longer names end in their hash

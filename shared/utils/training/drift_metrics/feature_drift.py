@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.training.drift_metrics.categories import CategoricalFeature
+from utils.training.drift_metrics.embeddings import (
+    EmbeddingFeature,
+    cross_fitted_scores,
+    maximum_mean_discrepancy,
+)
 from utils.training.drift_metrics.features import Feature
-from utils.training.drift_metrics.numeric import Ints, NumericFeature, quantile_groups
+from utils.training.drift_metrics.numeric import NumericFeature
+from utils.training.drift_metrics.numeric_sketch import Ints, quantile_groups
 from utils.training.drift_metrics.statistics import (
     chi_square_p,
     exceedance_p,
@@ -18,10 +24,12 @@ from utils.training.drift_metrics.statistics import (
     location_p,
     weighted_p,
 )
+from utils.training.drift_metrics.tokens import TokenFeature
 
 _BINS = 10  # of the JS divergence: quantiles of the reference
+_MIN_VECTORS = 20  # of each sample, to fit and to judge a classifier
 _MIN_EXPECTED = 5  # rows of a cell, in the smaller sample, for the chi-square distribution
-_LOCATION_WEIGHT, _SHAPE_WEIGHT, _TAIL_WEIGHT = 0.6, 0.3, 0.05
+_LOCATION_WEIGHT, _SHAPE_WEIGHT, _TAIL_WEIGHT = 0.7, 0.25, 0.025
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,12 @@ def feature_drift(reference: Feature, current: Feature | None, rows: int) -> Fea
         return _numeric(reference, current)
     if isinstance(reference, CategoricalFeature) and isinstance(current, CategoricalFeature):
         return _categorical(reference, current)
+    if isinstance(reference, TokenFeature) and isinstance(current, TokenFeature):
+        return _tokens(reference, current)
+    if isinstance(reference, EmbeddingFeature) and isinstance(current, EmbeddingFeature):
+        return _embeddings(reference, current)
     raise ValueError(
-        f"A feature is {reference.kind} in the reference and {current.kind} in the current profile; "
+        f"A feature is {reference.kind} in the reference and {current.kind} in the current data; "
         "profile the current data with `reference=`, which reads them as the reference's kinds."
     )
 
@@ -79,9 +91,11 @@ def _numeric(reference: NumericFeature, current: NumericFeature) -> FeatureDrift
         (_LOCATION_WEIGHT, location_p(left, right)),
         (_SHAPE_WEIGHT, _cells_p(_fold_tails(left_bins), _fold_tails(right_bins))),
     ]
-    for tail in (0, -1):
-        if right[tail] and not left[tail]:
-            tests.append((_TAIL_WEIGHT, exceedance_p(int(right[tail]), n, m)))
+    tests += [
+        (_TAIL_WEIGHT, exceedance_p(int(right[tail]), n, m))
+        for tail in (0, -1)
+        if right[tail] and not left[tail]
+    ]
     return _drift(left_bins, right_bins, weighted_p(tests))
 
 
@@ -89,6 +103,51 @@ def _categorical(reference: CategoricalFeature, current: CategoricalFeature) -> 
     left, right = reference.paired_cells(current)
     left, right = np.append(left, reference.missing), np.append(right, current.missing)
     return _drift(left, right, _cells_p(left, right))
+
+
+def _tokens(reference: TokenFeature, current: TokenFeature) -> FeatureDrift:
+    """The chance level counts tokens as far as they are independent of their document."""
+    left, right = reference.paired_cells(current)
+    extras = {"unknown_share": reference.unknown_share(current)}
+    if min(reference.total, current.total) == 0:
+        return FeatureDrift(0.0, 0.0, 1.0, current.rows, reference.rows, extras)
+    js = js_divergence(left, right)
+    debiased = _debiased_tokens(reference, current, left, right)
+    p = reference.p_value(current)
+    return FeatureDrift(js, debiased, p, current.rows, reference.rows, extras)
+
+
+def _debiased_tokens(
+    reference: TokenFeature, current: TokenFeature, left: Ints, right: Ints
+) -> float:
+    """The divergence, less chance: new texts of the same kind hold tokens that were not seen yet."""
+    moved = min(reference.unseen_tokens(), int(left[-2]))
+    expected = left + np.array([*[0] * (len(left) - 2), -moved, moved])
+    effective = [
+        np.rint(cells / max(feature.design_effect, 1.0)).astype(np.int64)
+        for cells, feature in ((expected, reference), (right, current))
+    ]
+    return max(0.0, js_divergence(expected, right) - expected_js(*effective))
+
+
+def _embeddings(reference: EmbeddingFeature, current: EmbeddingFeature) -> FeatureDrift:
+    """Two tests; the JS divergence is that of the classifier's scores, a lower bound of the whole.
+
+    Raises:
+        ValueError: the embeddings have different widths.
+    """
+    reference.check_width(current)
+    left, right = reference.vectors.astype(float), current.vectors.astype(float)
+    if min(len(left), len(right)) < _MIN_VECTORS:
+        return FeatureDrift(0.0, 0.0, 1.0, current.rows, reference.rows)
+    mmd, mmd_p = maximum_mean_discrepancy(left, right)
+    left_scores, right_scores, classifier_p = cross_fitted_scores(left, right)
+    scores = _numeric(
+        NumericFeature.empty().add(left_scores), NumericFeature.empty().add(right_scores)
+    )
+    extras = {"mmd": mmd, "mmd_p": mmd_p, "classifier_p": classifier_p}
+    p = weighted_p([(1, mmd_p), (1, classifier_p)])
+    return FeatureDrift(scores.js, scores.js_debiased, p, current.rows, reference.rows, extras)
 
 
 def _drift(left: Ints, right: Ints, p: float) -> FeatureDrift:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from utils.training.drift_metrics.categories import CategoricalFeature
+from utils.training.drift_metrics.embeddings import EmbeddingFeature
 from utils.training.drift_metrics.numeric import NumericFeature
+from utils.training.drift_metrics.tokens import TokenFeature
 
-Feature = NumericFeature | CategoricalFeature
+Feature = NumericFeature | CategoricalFeature | TokenFeature | EmbeddingFeature
 
-KINDS: dict[str, Any] = {kind.kind: kind for kind in (NumericFeature, CategoricalFeature)}
+KINDS: dict[str, Any] = {
+    kind.kind: kind for kind in (NumericFeature, CategoricalFeature, TokenFeature, EmbeddingFeature)
+}

@@ -130,7 +130,7 @@ class DatasetProfiler:
         for name in profile.features.keys() - columns.keys():
             if not profile.is_optional(name):
                 feature = profile.features[name]
-                profile.features[name] = feature.merge(feature.absent(rows))
+                profile.features[name] = _merge(name, feature, feature.absent(rows))
         profile.rows += rows
 
     def result(self) -> dict[str, Any]:

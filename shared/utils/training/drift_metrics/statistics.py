@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _MIN_EXPECTED = 10.0  # rows of a cell, in the smaller sample, for the quadratic form of JS
-_EXACT_TERMS = 64
+_EXACT_TERMS = 48
 
 
 def js_divergence(p: Any, q: Any) -> float:
@@ -61,17 +61,14 @@ def expected_js(reference: Ints, current: Ints) -> float:
 
 
 def _exact_means(pooled: Ints, n: int, m: int) -> Floats:
-    odds = n / m
-    total = np.zeros(len(pooled))
-    probability = np.exp(pooled * math.log1p(-n / (n + m)))
-    for count in range(_EXACT_TERMS):
-        possible = pooled >= count
-        if not possible.any():
-            break
-        rest = np.maximum(pooled - count, 0)
-        total += probability * _js_terms(np.full(len(pooled), count / n), rest / m)
-        probability = np.where(possible, probability * rest / (count + 1) * odds, 0.0)
-    return total
+    """The mean term of cells that hold ``pooled`` rows, over their counts in the n of n + m."""
+    counts = np.arange(_EXACT_TERMS)
+    rest = np.maximum(pooled[:, None] - counts, 0)
+    ratios = rest[:, :-1] / counts[1:] * (n / m)
+    first = np.exp(pooled * math.log1p(-n / (n + m)))[:, None]
+    probabilities = first * np.cumprod(np.hstack([np.ones_like(first), ratios]), axis=1)
+    terms = _js_terms(np.minimum(counts / n, 1.0), rest / m)
+    return np.asarray((probabilities * terms).sum(axis=1))
 
 
 def location_p(reference: Ints, current: Ints) -> float:
@@ -88,7 +85,8 @@ def location_p(reference: Ints, current: Ints) -> float:
     if min(n, m) == 0:
         return 1.0
     ranks = (np.cumsum(pooled) - pooled / 2) / total
-    scores = np.array([_normal_quantile(rank) for rank in ranks.tolist()])
+    normal = NormalDist()
+    scores = np.array([normal.inv_cdf(min(max(rank, 1e-12), 1 - 1e-12)) for rank in ranks.tolist()])
     mean = scores @ pooled / total
     variance = n * m / (total * (total - 1)) * (pooled @ (scores - mean) ** 2)
     if variance <= 0:
@@ -154,9 +152,10 @@ def exceedance_p(successes: int, n: int, m: int) -> float:
 
 
 def weighted_p(tests: Sequence[tuple[float, float]]) -> float:
-    """One p-value of several (weight, p) by the weighted Bonferroni rule, valid however they depend.
+    """One p-value of several (weight, p) by the weighted Bonferroni rule.
 
-    Weights may follow from pooled counts; they are brought to a sum of 1.
+    It holds however the tests depend on each other. Weights may follow from pooled counts; they
+    are brought to a sum of 1.
     """
     total = sum(weight for weight, _ in tests)
     return min([1.0, *(p * total / weight for weight, p in tests)])
@@ -170,10 +169,6 @@ def adjusted_p(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum.accumulate(np.minimum(p[order] * len(p) / ranks, 1.0))
     return [float(value) for value in adjusted]
-
-
-def _normal_quantile(rank: float) -> float:
-    return NormalDist().inv_cdf(min(max(rank, 1e-12), 1 - 1e-12))
 
 
 def _log_choose(total: int, chosen: int) -> float:
