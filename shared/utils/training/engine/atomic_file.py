@@ -39,13 +39,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     _fsync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what dead writers left in ``folder``; a living writer's file stays.
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Delete what dead writers of ``names`` (a pattern) left; a living writer's file stays.
 
     A writer holds a lock on its file, and the kernel drops it when the writer dies; unlike a
     process id this also holds between containers that share the folder.
     """
-    for leftover in folder.glob(f".*{_SUFFIX}"):
+    for leftover in folder.glob(f".{names}.*{_SUFFIX}"):
         with suppress(OSError), leftover.open("r+b") as file:  # locked, or gone meanwhile
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()

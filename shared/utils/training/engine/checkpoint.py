@@ -30,7 +30,7 @@ from utils.training.engine.checkpoint_state import (
     require_structure,
 )
 from utils.training.engine.drive_backup import DriveBackup, NoBackup
-from utils.training.engine.retention import surplus
+from utils.training.engine.retention import FILE_NAMES, surplus
 from utils.training.engine.staging import HostBuffers, is_on_host
 from utils.training.seed_manager import restore_rng_state
 
@@ -103,7 +103,7 @@ class CheckpointManager:
         self._writer: futures.ThreadPoolExecutor | None = None
         self._pending: futures.Future[None] | None = None
         self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.checkpoint_dir)
+        remove_leftovers(self.checkpoint_dir, FILE_NAMES)
 
     def save(
         self,

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from utils.training.engine.checkpoint_file import CorruptCheckpointError, is_whole, read_metadata
-from utils.training.engine.retention import Mode, StoredCheckpoint, best_first, newest_first
+from utils.training.engine.retention import (
+    FILE_NAMES,
+    Mode,
+    StoredCheckpoint,
+    best_first,
+    newest_first,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +93,7 @@ class CheckpointFolder:
 
     def _scan(self) -> tuple[list[StoredCheckpoint], list[Path]]:
         readable, damaged = [], []
-        for path in sorted(self.path.glob("checkpoint_epoch*.pt")):
+        for path in sorted(self.path.glob(FILE_NAMES)):
             name = _FILE_NAME.fullmatch(path.name)
             if name is None:
                 continue

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from utils.training.engine.atomic_file import atomic_file, remove_leftovers
+from utils.training.engine.retention import FILE_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class DriveBackup:
         """Copy a new checkpoint, atomically."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self._folder)
+            remove_leftovers(self._folder, FILE_NAMES)
             with path.open("rb") as source, atomic_file(self._folder / path.name) as target:
                 shutil.copyfileobj(source, target, length=8 << 20)
         except OSError as error:

@@ -127,10 +127,11 @@ def _plain_object(value: Any, where: str) -> Any:
 
 
 def _plain_array(array: np.ndarray[Any, Any]) -> Any:
-    if array.dtype.kind in "biufc" and array.dtype.itemsize <= np.dtype(np.complex128).itemsize:
-        native = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+    native = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+    try:
         return torch.from_numpy(native if native.flags.writeable else native.copy())
-    return array.tolist()
+    except TypeError:  # text, dates, objects, long doubles: torch has no such type
+        return array.tolist()
 
 
 # The first that fits decides: an enum member may be an int or text as well.
@@ -140,7 +141,6 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (np.floating, float),
     (np.complexfloating, complex),
     (np.generic, lambda scalar: scalar.item()),
-    (bool, bool),
     (int, int),
     (float, float),
     (str, str.__str__),

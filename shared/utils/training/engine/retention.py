@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+FILE_NAMES = "checkpoint_epoch*.pt"
+
 Mode = Literal["min", "max"]
 
 
