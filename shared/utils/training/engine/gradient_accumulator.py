@@ -12,24 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils.training.engine.accumulation_checks import (
+    STATE_COUNTS,
+    AccumulationError,
+    item_count,
+    lightning_steps,
+    loss_fault,
+    refuse_invalid_arguments,
+    refuse_invalid_state,
+)
 from utils.training.engine.accumulation_window import AccumulationWindow, ItemCount
 from utils.training.engine.gradient_health import GradientHealth
 from utils.training.engine.gradient_monitor import GradientMonitor
-from utils.training.engine.gradient_norms import GradientNorms, layer_name, measure_gradients
-from utils.training.errors import InvalidConfigError, TrainingError
+from utils.training.engine.gradient_norms import GradientNorms, measure_gradients
+from utils.training.engine.optimizer_parameters import OptimizerParameters
 
 logger = logging.getLogger(__name__)
 
 _CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
-_STATE_COUNTS = ("total_steps", "optimizer_steps", "skipped_steps", "position", "batch_index")
-
-
-class AccumulationError(TrainingError, ValueError):
-    """A loss, a count or a state that can't be accumulated."""
-
-
-class AccumulationConflictError(TrainingError, ValueError):
-    """Two parties that would both accumulate."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class GradientAccumulator:
 
     Raises:
         InvalidConfigError: a ValueError that names every argument out of range.
-        AccumulationConflictError: a ValueError; the trainer accumulates and
+        AccumulationError: a ValueError; the trainer accumulates and
             ``accumulation_steps`` is above 1.
     """
 
@@ -83,8 +83,8 @@ class GradientAccumulator:
         trainer: Any | None = None,
         monitor: GradientMonitor | None = None,
     ) -> None:
-        _refuse_invalid(optimizer, accumulation_steps, max_grad_norm, scaler, batch_size)
-        self._trainer_steps = _lightning_steps(trainer, accumulation_steps)
+        refuse_invalid_arguments(optimizer, accumulation_steps, max_grad_norm, scaler, batch_size)
+        self._trainer_steps = lightning_steps(trainer, accumulation_steps)
         self.optimizer = optimizer
         self.accumulation_steps = accumulation_steps
         self.max_grad_norm = max_grad_norm
@@ -101,11 +101,7 @@ class GradientAccumulator:
         self._total_steps = 0
         self._optimizer_steps = 0
         self._skipped_steps = 0
-        self._model: nn.Module | None = None
-        self._num_groups = 0
-        self._parameters: list[Tensor] = []
-        self._names: list[str] = []
-        self._has_warned_of_no_gradient = False
+        self._parameters = OptimizerParameters(optimizer)
 
     @property
     def is_lightning_managed(self) -> bool:
@@ -184,12 +180,12 @@ class GradientAccumulator:
 
     def _backward(self, loss: Tensor, num_items: ItemCount | None) -> None:
         if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
-            raise AccumulationError(_loss_fault(loss))
+            raise AccumulationError(loss_fault(loss))
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         if self.accumulation_steps == 1:
             scaled.backward()
             return
-        items = 1 if num_items is None else _item_count(num_items, loss)
+        items = 1 if num_items is None else item_count(num_items, loss)
         weight = self._window.weight_of(items)
         if isinstance(weight, Tensor):
             scaled.backward(weight.reshape(loss.shape))
@@ -200,7 +196,7 @@ class GradientAccumulator:
         self._window.add(items)
 
     def _close_window(self, model: nn.Module) -> bool:
-        names, gradients = self._gradients(model)
+        names, gradients = self._parameters.gradients(model)
         scaler = self.scaler if gradients else None
         if scaler is not None:
             scaler.unscale_(self.optimizer)
@@ -224,37 +220,6 @@ class GradientAccumulator:
         self._start_window()
         return True
 
-    def _gradients(self, model: nn.Module) -> tuple[Sequence[str], list[Tensor]]:
-        """Return the gradients of the optimizer's parameters, and their layers' names."""
-        groups = self.optimizer.param_groups
-        if model is not self._model or len(groups) != self._num_groups:
-            self._remember_parameters(model)
-        gradients = [grad for p in self._parameters if (grad := p.grad) is not None]
-        if len(gradients) == len(self._parameters):
-            return self._names, gradients
-        if not gradients:
-            self._warn_of_no_gradient()
-        pairs = zip(self._names, self._parameters, strict=True)
-        return [name for name, p in pairs if p.grad is not None], gradients
-
-    def _remember_parameters(self, model: nn.Module) -> None:
-        groups = self.optimizer.param_groups
-        names = {id(p): layer_name(name) for name, p in model.named_parameters()}
-        self._parameters = [p for group in groups for p in group["params"]]
-        self._names = [
-            names.get(id(p), f"optimizer parameter {place}")
-            for place, p in enumerate(self._parameters)
-        ]
-        self._model, self._num_groups = model, len(groups)
-
-    def _warn_of_no_gradient(self) -> None:
-        if not self._has_warned_of_no_gradient:
-            self._has_warned_of_no_gradient = True
-            logger.warning(
-                "No parameter of the optimizer has a gradient, so its steps change nothing; give "
-                "it the parameters of the model that computes the loss."
-            )
-
     def _measure(
         self, names: Sequence[str], gradients: list[Tensor]
     ) -> tuple[GradientNorms, float]:
@@ -268,7 +233,7 @@ class GradientAccumulator:
         else:
             norms = measure_gradients(names, gradients)
         if not 0 <= divisor < math.inf:
-            self._start_window()
+            self._drop_window()
             raise AccumulationError(
                 f"The num_items of a window add up to {divisor} times the first one's; "
                 "give finite counts from 0 up."
@@ -280,17 +245,21 @@ class GradientAccumulator:
     def _skip(self, norms: GradientNorms) -> None:
         """Leave the window out: no step, and the scale of fp16 backs off."""
         batches = range(self._batch_index - self._position, self._batch_index)
+        # A scale that can't back off any further has no part in the fault.
         is_overflow = self.scaler is not None and self.scaler.get_scale() > 1
-        if self.scaler is not None:
-            self.scaler.update()
         self.last_skipped_batches = tuple(batches)
         self._skipped_steps += 1
-        self._start_window()
+        self._drop_window()
         _log_skip(batches, norms, is_overflow)
         if self.monitor is not None:
-            judge = self.monitor.assess if is_overflow else self.monitor.judge
             self.last_health = self.monitor.assess(norms)
-            self.last_health = judge(norms)
+            if not is_overflow:
+                self.monitor.judge(norms)
+
+    def _drop_window(self) -> None:
+        if self.scaler is not None:
+            self.scaler.update()
+        self._start_window()
 
     def _start_window(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -307,7 +276,7 @@ class GradientAccumulator:
             )
             self._start_window()
         self._batch_index = 0
-        self._model = None  # parameters may be other ones in the next epoch
+        self._parameters.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint; the gradients of an open window are not among them."""
@@ -331,15 +300,13 @@ class GradientAccumulator:
         Raises:
             AccumulationError: a ValueError; the state isn't one of this class.
         """
-        _refuse_invalid_state(state, self.accumulation_steps)
-        for name in _STATE_COUNTS:
+        refuse_invalid_state(state, self.accumulation_steps)
+        for name in STATE_COUNTS:
             setattr(self, f"_{name}", state[name])
         self.last_grad_norm = float(state["last_grad_norm"])
         self.last_skipped_batches = tuple(state["last_skipped_batches"])
         self._window.restore(state["window"])
-        groups = self.optimizer.param_groups
-        has_gradients = any(p.grad is not None for group in groups for p in group["params"])
-        if self._position and not has_gradients:
+        if self._position and not self._parameters.have_gradients():
             logger.warning(
                 "The state was saved after %d micro-batches of a window whose gradients are gone; "
                 "save where at_window_start is True to lose none.",
@@ -357,86 +324,3 @@ def _log_skip(batches: range, norms: GradientNorms, is_overflow: bool) -> None:
         list(batches),
         ", ".join(norms.faults),
     )
-
-
-def _loss_fault(loss: Any) -> str:
-    if not isinstance(loss, Tensor):
-        return f"loss is a {type(loss).__name__}; give the scalar tensor that the loss returned."
-    if loss.numel() != 1:
-        return f"loss has shape {list(loss.shape)}; give one mean, such as loss.mean()."
-    return "loss has no graph; compute it outside torch.no_grad(), and don't detach it."
-
-
-def _item_count(num_items: ItemCount, loss: Tensor) -> ItemCount:
-    """Return a count that divides without loss: a number, or a scalar beside the loss."""
-    if isinstance(num_items, Tensor):
-        if num_items.numel() != 1:
-            raise AccumulationError(
-                f"num_items has shape {list(num_items.shape)}; give one count, such as .sum()."
-            )
-        dtype = torch.promote_types(loss.dtype, torch.float32)
-        return num_items.detach().to(device=loss.device, dtype=dtype)
-    if not 0 <= num_items < math.inf:
-        raise AccumulationError(f"num_items is {num_items}, allowed is a finite count from 0 up.")
-    return num_items
-
-
-def _refuse_invalid(
-    optimizer: Any, accumulation_steps: Any, max_grad_norm: Any, scaler: Any, batch_size: Any
-) -> None:
-    faults = [
-        f"{name} is {value!r}, allowed is a whole number from 1 up."
-        for name, value in (("accumulation_steps", accumulation_steps), ("batch_size", batch_size))
-        if not isinstance(value, int) or value < 1
-    ]
-    if not all(hasattr(optimizer, name) for name in ("param_groups", "step", "zero_grad")):
-        faults.append(f"optimizer is a {type(optimizer).__name__}; give a torch.optim.Optimizer.")
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        faults.append(f"max_grad_norm is {max_grad_norm!r}, allowed is a number above 0, or None.")
-    needed = ("scale", "unscale_", "step", "update", "is_enabled", "get_scale")
-    if scaler is not None and not all(hasattr(scaler, name) for name in needed):
-        faults.append(f"scaler is a {type(scaler).__name__}; give a torch.amp.GradScaler, or None.")
-    if faults:
-        raise InvalidConfigError(faults)
-
-
-def _lightning_steps(trainer: Any | None, accumulation_steps: int) -> int:
-    """Return the micro-batches that a Lightning trainer accumulates, 1 without one."""
-    if trainer is None:
-        return 1
-    steps = getattr(trainer, "accumulate_grad_batches", None)
-    if not isinstance(steps, int):
-        kind = type(trainer).__name__
-        raise InvalidConfigError(
-            [f"trainer is a {kind} without accumulate_grad_batches; give a Lightning Trainer."]
-        )
-    if steps > 1 and accumulation_steps > 1:
-        raise AccumulationConflictError(
-            "Gradient accumulation conflict detected!\n"
-            f"Manual accumulation_steps: {accumulation_steps}\n"
-            f"Lightning accumulate_grad_batches: {steps}\n\n"
-            "Resolution options:\n"
-            "1. accumulation_steps=1, and Lightning accumulates\n"
-            "2. accumulate_grad_batches=1 in the trainer, and this accumulator does\n"
-            "3. No trainer argument, where Lightning has no part in these steps"
-        )
-    return steps
-
-
-def _refuse_invalid_state(state: dict[str, Any], accumulation_steps: int) -> None:
-    wanted = {*_STATE_COUNTS, "window", "last_grad_norm", "last_skipped_batches"}
-    if set(state) != wanted:
-        raise AccumulationError(
-            f"The state holds {', '.join(sorted(state)) or 'nothing'}; give what state_dict() "
-            f"returned: {', '.join(sorted(wanted))}."
-        )
-    for name in _STATE_COUNTS:
-        if not isinstance(state[name], int) or state[name] < 0:
-            raise AccumulationError(
-                f"{name} in the state is {state[name]!r}, allowed is a whole number from 0 up."
-            )
-    if state["position"] >= accumulation_steps:
-        raise AccumulationError(
-            f"The state was saved after {state['position']} micro-batches of a window, and "
-            f"accumulation_steps is {accumulation_steps} now; use the value it was saved with."
-        )

@@ -13,8 +13,16 @@ from utils.training.engine.gradient_health import GradientHealth, assess
 from utils.training.engine.gradient_norms import GradientNorms, measure_model
 from utils.training.errors import InvalidConfigError, TrainingError
 
+__all__ = [
+    "GradientHealth",
+    "GradientInstabilityError",
+    "GradientMonitor",
+    "ScalarTracker",
+    "check_gradient_health",
+]
+
 _MOST_LAYERS_NAMED = 5
-_REMEDIES = """What to try:
+_REMEDIES = """Remediation steps:
 1. A learning rate of a tenth, or a longer warm-up
 2. Clipping by a smaller max_grad_norm, such as 1.0
 3. A look at the loss for log(0), 0/0 or a square root at 0
