@@ -120,7 +120,7 @@ def _tokens(reference: TokenFeature, current: TokenFeature) -> FeatureDrift:
 def _debiased_tokens(
     reference: TokenFeature, current: TokenFeature, left: Ints, right: Ints
 ) -> float:
-    """The divergence, less chance: new texts of the same kind hold tokens that were not seen yet."""
+    """The divergence, less chance: more texts of the same kind hold tokens not seen before."""
     moved = min(reference.unseen_tokens(), int(left[-2]))
     expected = left + np.array([*[0] * (len(left) - 2), -moved, moved])
     effective = [

@@ -28,7 +28,7 @@ def batches_of(dataset: Any, max_samples: int | None) -> Iterator[Any]:
         dataset = dataset.with_format("numpy")
         return _slices(dataset, len(dataset), len(dataset.column_names), max_samples)
     if isinstance(dataset, Mapping):
-        columns = {name: to_array(values) for name, values in dataset.items()}
+        columns: dict[str, NDArray[Any]] = {n: to_array(values) for n, values in dataset.items()}
         rows = min((len(values) for values in columns.values()), default=0)
         width = sum(
             values[0].size if rows and values.ndim > 1 else 1 for values in columns.values()
