@@ -40,9 +40,9 @@ class Claims:
         self._clock = clock
         self._any = _statement(clock, CLAIMABLE)
         self._of_type = _statement(
-            clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("job_type")
+            clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("wanted_type")
         )
-        self._of_id = _statement(clock, CLAIMABLE, job.c.id == bindparam("job_id"))
+        self._of_id = _statement(clock, CLAIMABLE, job.c.id == bindparam("wanted_id"))
 
     def claim(
         self,
@@ -56,14 +56,16 @@ class Claims:
         """Give the worker the first claimable job of these types, or the job of this id."""
         values = {"worker": worker_id, **self._clock.values(now=timedelta(0), lease_end=lease)}
         if job_id is not None:
-            return connection.execute(self._of_id, values | {"job_id": job_id}).one_or_none()
+            return connection.execute(self._of_id, values | {"wanted_id": job_id}).one_or_none()
         if job_types is None:
             return connection.execute(self._any, values).one_or_none()
         types = sorted(set(job_types))
         if len(types) > 1:
             types = _types_by_first_job(connection, self._clock, types)
         for job_type in types:
-            row = connection.execute(self._of_type, values | {"job_type": job_type}).one_or_none()
+            row = connection.execute(
+                self._of_type, values | {"wanted_type": job_type}
+            ).one_or_none()
             if row is not None:
                 return row
         return None
