@@ -9,11 +9,13 @@ from pathlib import Path
 
 from benchmarks.figures import show
 
+HELPERS = {"__main__", "figures", "pairing", "peers", "workloads"}
+
 
 def names() -> list[str]:
     """Every module of this folder that has figures to measure."""
     found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return sorted(name for name in found if name not in {"figures", "__main__", "peers"})
+    return sorted(name for name in found if name not in HELPERS)
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def create_run(
         checkpoints=_create_checkpoints(config),
         metrics=metrics,
         progress=make_progress(config),
-        sums=EpochSums(device),
+        sums=EpochSums(),
     )
 
 

@@ -1,4 +1,4 @@
-"""An epoch's running sums: on the device, read once in a while, part of every checkpoint."""
+"""An epoch's running sums: read from the device once in a while, part of every checkpoint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from torch import Tensor
 
 from utils.training.engine.loss import LossTerms
 from utils.training.engine.outputs import EpochResult
+
+MAX_WAITING = 64  # micro-batches whose terms stay on the device
+
+Terms = tuple[Tensor, Tensor, Tensor, Tensor]  # loss, items, correct, predictions
 
 
 class IntervalMeans(NamedTuple):
@@ -24,47 +28,56 @@ class EpochSums:
     """Adds up what an epoch's averages are made of, every token (or sample) weighing alike.
 
     A window's batches count once :meth:`commit` says that they were trained on;
-    :meth:`discard` drops those of a step left out for NaN or Inf. These are the sums that ranks
-    would add together.
-
-    Args:
-        device: where the batches' terms are.
+    :meth:`discard` drops those of a step left out for NaN or Inf. Terms wait on the device until
+    :data:`MAX_WAITING` of them are read at once, and are added one by one, in double precision: so
+    the sums are the same however often somebody looks, or resumes. These are the numbers that
+    ranks would add together.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        # MPS has no float64; elsewhere it keeps millions of batches exact.
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._totals = [torch.zeros((), dtype=dtype, device=device) for _ in range(4)]
-        self._pending: list[list[Tensor]] = []
-        self._marked = [0.0] * 5
+    def __init__(self) -> None:
+        self._totals = [0.0, 0.0, 0.0, 0.0]  # loss times items, items, correct, predictions
+        self._marked = [0.0, 0.0, 0.0, 0.0, 0.0]  # the same and the seconds at the last interval
+        self._waiting: list[Terms] = []
+        self._num_committed = 0
         self.batch_count = 0
         self.sample_count = 0
         self.skipped_steps = 0
         self.max_gradient_norm = 0.0
         self.seconds = 0.0  # of wall time, over all sittings of the epoch
 
-    def add(self, terms: LossTerms, num_samples: int) -> None:
-        """Take in one micro-batch; nothing is read from the device."""
-        items = terms.num_items
-        self._pending.append(
-            [terms.loss.detach() * items, items, terms.num_correct, terms.num_predictions]
-        )
+    def add(self, loss: Tensor, terms: LossTerms, num_samples: int) -> None:
+        """Take in one micro-batch and its detached mean loss."""
+        self._waiting.append((loss, terms.num_items, terms.num_correct, terms.num_predictions))
         self.batch_count += 1
         self.sample_count += num_samples
 
     def commit(self) -> None:
         """Count the batches added since the last commit."""
-        for terms in self._pending:
-            torch._foreach_add_(self._totals, terms)
-        self._pending.clear()
+        self._num_committed = len(self._waiting)
+        if self._num_committed >= MAX_WAITING:
+            self._read()
 
     def discard(self) -> None:
         """Drop the batches added since the last commit: their step was skipped."""
-        self._pending.clear()
+        del self._waiting[self._num_committed :]
         self.skipped_steps += 1
 
+    def _read(self) -> list[float]:
+        """Bring the sums up to date, with one transfer from the device for each kind of term."""
+        if self._num_committed:
+            committed = self._waiting[: self._num_committed]
+            columns = [torch.stack(column).tolist() for column in zip(*committed, strict=True)]
+            for loss, items, correct, predictions in zip(*columns, strict=True):
+                self._totals[0] += loss * items
+                self._totals[1] += items
+                self._totals[2] += correct
+                self._totals[3] += predictions
+            del self._waiting[: self._num_committed]
+            self._num_committed = 0
+        return self._totals
+
     def interval(self) -> IntervalMeans:
-        """Return the means since the last call; one read of the device."""
+        """Return the means since the last call."""
         now = [*self._read(), self.seconds]
         loss, items, correct, predictions, seconds = (
             after - before for before, after in zip(self._marked, now, strict=True)
@@ -75,7 +88,7 @@ class EpochSums:
         )
 
     def result(self, epoch: int, learning_rate: float = 0.0) -> EpochResult:
-        """Return the epoch in numbers; one read of the device."""
+        """Return the epoch in numbers."""
         loss, items, correct, predictions = self._read()
         return EpochResult(
             epoch=epoch,
@@ -90,15 +103,13 @@ class EpochSums:
             skipped_steps=self.skipped_steps,
         )
 
-    def _read(self) -> list[float]:
-        return torch.stack(self._totals).tolist()
-
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint; call it between windows only."""
-        assert not self._pending, "the sums are saved between accumulation windows"
+        totals = list(self._read())
+        assert not self._waiting, "the sums are saved between accumulation windows"
         return {
-            "totals": self._read(),
-            "marked": self._marked,
+            "totals": totals,
+            "marked": list(self._marked),
             "batch_count": self.batch_count,
             "sample_count": self.sample_count,
             "skipped_steps": self.skipped_steps,
@@ -109,8 +120,7 @@ class EpochSums:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`'s values."""
         values = dict(state)
-        for total, value in zip(self._totals, values.pop("totals"), strict=True):
-            total.fill_(value)
+        self._totals = list(values.pop("totals"))
         self._marked = list(values.pop("marked"))
         for name, value in values.items():
             setattr(self, name, value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -92,6 +93,7 @@ class TrainingLoop:
         self.metrics_tracker = metrics_tracker or NoMetrics()
         self.log_interval_steps = log_interval_steps
         self._forward = ForwardPass(model, task_spec)
+        self._move = mover_to(self.device)
         self.task_spec = task_spec
         self.interval_loss = math.nan  # mean over the steps between the last two logs
         self._rate_name = f"train/{item_unit(task_spec)}_per_second"
@@ -110,7 +112,7 @@ class TrainingLoop:
             RuntimeError: gradients were NaN or Inf too often in a row.
             BatchError: a ValueError; a batch does not fit the model.
         """
-        sums = EpochSums(self.device)
+        sums = EpochSums()
         for _ in self.steps(iterate(dataloader, epoch=epoch), sums, scheduler):
             pass
         return sums.result(epoch, learning_rate(self.optimizer))
@@ -130,27 +132,29 @@ class TrainingLoop:
             scheduler: stepped after each optimizer step.
             first_batch: the index in the epoch of the first of ``batches``.
         """
-        model, accumulator, autocast = self.model, self.accumulator, self.precision.autocast
+        model, accumulator, strategy = self.model, self.accumulator, self.loss_strategy
+        forward, move, autocast = self._forward, self._move, self.precision.autocast
         model.train()
         if first_batch == 0:
             accumulator.reset_epoch()
         clock = time.perf_counter()
         flagged = flag_final(batches, accumulator.accumulation_steps)
         for index, (given, is_final) in enumerate(flagged, first_batch):
-            batch = to_device(given, self.device)
+            batch = move(given)
             with autocast:
-                terms = loss_terms(self.loss_strategy, self._forward(batch))
+                terms = loss_terms(strategy, forward(batch))
             is_step = accumulator.accumulate(
                 terms.loss, model, is_final_batch=is_final, num_items=terms.num_items
             )
-            sums.add(terms, batch_size_of(batch))
+            loss = terms.loss.detach()
+            sums.add(loss, terms, batch_size_of(batch))
             closes_window = accumulator.at_window_start
             if closes_window:
                 now = time.perf_counter()
                 sums.seconds += now - clock
                 clock = now
                 self._close_window(sums, scheduler, is_step)
-            yield Step(index, terms.loss.detach(), closes_window, is_step)
+            yield Step(index, loss, closes_window, is_step)
 
     def _close_window(self, sums: EpochSums, scheduler: Any | None, is_step: bool) -> None:
         if not is_step:
@@ -208,6 +212,7 @@ class ValidationLoop:
         self.precision = precision or Precision()
         self.confidence: ConfidenceMetrics | None = None
         self._forward = ForwardPass(model, task_spec)
+        self._move = mover_to(self.device)
         self._shifts_labels = predicts_next_token(task_spec)
 
     def run_epoch(self, dataloader: Iterable[Any], epoch: int) -> EpochResult:
@@ -216,7 +221,7 @@ class ValidationLoop:
         Raises:
             BatchError: a ValueError; a batch does not fit the model.
         """
-        sums = EpochSums(self.device)
+        sums = EpochSums()
         for _ in self.steps(iterate(dataloader, epoch=epoch), sums):
             pass
         result = sums.result(epoch)
@@ -233,7 +238,7 @@ class ValidationLoop:
         try:
             for index, given in enumerate(batches):
                 with torch.no_grad():
-                    self._measure(to_device(given, self.device), index, sums, confidence)
+                    self._measure(self._move(given), index, sums, confidence)
                 yield index
         finally:
             model.train(was_training)
@@ -246,7 +251,7 @@ class ValidationLoop:
         with self.precision.autocast:
             inputs = self._forward(batch)
             terms = loss_terms(self.loss_strategy, inputs)
-        sums.add(terms, batch_size_of(batch))
+        sums.add(terms.loss, terms, batch_size_of(batch))
         sums.commit()
         if index < CONFIDENCE_BATCHES:
             confidence.update(
@@ -267,6 +272,15 @@ class ValidationLoop:
         if found is not None and found.calibration_error is not None:
             values["val/calibration_error"] = found.calibration_error
         return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def mover_to(device: torch.device) -> Callable[[Any], Any]:
+    """Return what brings a batch to the device; loaders make batches on the CPU already."""
+    return _stay if device.type == "cpu" else partial(to_device, device=device)
+
+
+def _stay(batch: Any) -> Any:
+    return batch
 
 
 def flag_final(batches: Iterable[Any], window_size: int) -> Iterator[tuple[Any, bool]]:

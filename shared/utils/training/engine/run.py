@@ -124,7 +124,7 @@ class Run:
         self.early_stopping.update(value)
         self.state.final_loss = trained.avg_loss
         self.state.begin_next_epoch()
-        self.sums = EpochSums(self.device)
+        self.sums = EpochSums()
         is_due = (epoch + 1) % self.config.save_interval_epochs == 0
         if not (is_due or is_best or self.is_finished):
             return None

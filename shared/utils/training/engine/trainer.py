@@ -187,7 +187,7 @@ class Trainer:
         """Measure the (averaged) weights; the generators stay as training left them."""
         if run.val_loader is None:
             return None
-        epoch, sums = run.state.epoch, EpochSums(run.device)
+        epoch, sums = run.state.epoch, EpochSums()
         run.progress.start_epoch(epoch, num_batches(run.val_loader) or 0, "validate")
         with untouched_generators(), run.average.applied():
             steps = run.validation_loop.steps(iterate(run.val_loader, epoch=epoch), sums)
