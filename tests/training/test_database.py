@@ -275,8 +275,8 @@ def open_and_write(location, barrier, number):
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO run (name, config, notes, status, created_at)"
-                " VALUES (:name, '{}', '', 'running', '2026-01-01 00:00:00')"
+                "INSERT INTO run (name, config, notes, status, content_digest, created_at)"
+                " VALUES (:name, '{}', '', 'running', '', '2026-01-01 00:00:00')"
             ),
             {"name": str(number)},
         )

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from utils.training.database import open_database
 from utils.training.errors import TrainingError, UnknownNameError
-from utils.training.experiment_db import run
+from utils.training.experiment_db.tables import run
 from utils.training.model_registry import (
     AlreadyRegisteredError,
     ConflictError,
@@ -124,7 +124,7 @@ def test_a_guard_refuses_in_the_same_transaction(registry, database_url):
 
     def write_then_refuse(connection):
         seen.append(True)
-        values = {"name": "x", "config": {}, "notes": "", "status": "running"}
+        values = {"name": "x", "config": {}, "notes": "", "status": "running", "content_digest": ""}
         connection.execute(insert(run), values | {"created_at": datetime.now(UTC)})
         raise PermissionError("The claim is stale.")
 

@@ -52,11 +52,14 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
-def conflict_insert(engine: Engine, table: Table) -> postgresql.Insert | sqlite.Insert:
+def conflict_insert(engine: Engine | Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-    if engine.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return conflict_insert_of(engine.dialect.name, table)
+
+
+def conflict_insert_of(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """The same for a dialect's name, for a statement that is made once."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def create_unmigrated(location: str) -> Engine:

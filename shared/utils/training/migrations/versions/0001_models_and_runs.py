@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("idempotency_key", sa.String(length=255), nullable=True),
+        sa.Column("content_digest", sa.String(length=64), nullable=False),
         sa.CheckConstraint(
             "status IN ('running', 'completed', 'failed', 'cancelled', 'interrupted')",
             name=op.f("ck_run_status"),
@@ -150,11 +151,19 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "name", "axis", name=op.f("pk_run_metric")),
     )
+    op.create_table(
+        "run_metric_last",
+        sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name=op.f("fk_run_metric_last_run_id_run"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_run_metric_last")),
+    )
     op.create_index(
-        op.f("ix_run_metric_run_id_name_time"),
-        "run_metric",
-        ["run_id", "name", "time"],
-        unique=False,
+        op.f("ix_run_metric_last_name_value"), "run_metric_last", ["name", "value"], unique=False
     )
     op.create_table(
         "run_param",
@@ -181,7 +190,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("run_tag")
     op.drop_table("run_param")
-    op.drop_index(op.f("ix_run_metric_run_id_name_time"), table_name="run_metric")
+    op.drop_index(op.f("ix_run_metric_last_name_value"), table_name="run_metric_last")
+    op.drop_table("run_metric_last")
     op.drop_table("run_metric")
     op.drop_table("run_artifact")
     op.drop_index(op.f("ix_promotion_replaced_model_id"), table_name="promotion")

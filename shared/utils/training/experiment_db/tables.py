@@ -1,4 +1,4 @@
-"""Runs of experiments: what was tried, with what, and what came out."""
+"""The tables of runs: what was tried, with what, and what came out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from sqlalchemy import (
 )
 
 from utils.training.database import Id, Json, Real, UtcDateTime, metadata
+from utils.training.database.checks import NAME_LENGTH
 
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
 
-_NAME = String(255)
+_NAME = String(NAME_LENGTH)
 
 
 def _run_id() -> Column[int]:
@@ -37,6 +38,7 @@ run = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("idempotency_key", _NAME),
+    Column("content_digest", String(64), nullable=False),
     UniqueConstraint("idempotency_key"),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
 )
@@ -70,7 +72,17 @@ run_metric = Table(
     Column("value", Real, nullable=False),
     Column("time", UtcDateTime, nullable=False),
 )
-Index(None, run_metric.c.run_id, run_metric.c.name, run_metric.c.time)
+
+# A run's last value of each metric, so that search and comparison read no curves.
+run_metric_last = Table(
+    "run_metric_last",
+    metadata,
+    _run_id(),
+    Column("name", _NAME, primary_key=True),
+    Column("value", Real, nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+)
+Index(None, run_metric_last.c.name, run_metric_last.c.value)
 
 run_artifact = Table(
     "run_artifact",
