@@ -7,6 +7,7 @@ import numpy as np
 from utils.training.dashboard import Dashboard
 from utils.training.drift_metrics import profile_dataset
 from utils.training.engine import MetricsEngine
+from utils.training.experiment_db import ExperimentDB
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
@@ -54,3 +55,22 @@ def test_a_runs_pictures():
 
     for name in ("rooms.png", "rooms.svg", "rooms.html"):
         assert dashboard.save(name).stat().st_size > 10_000
+
+
+def test_a_picture_from_the_experiments_database():
+    database = ExperimentDB("experiments.db")
+    config = TrainingConfig(epochs=3, learning_rate=0.5)
+    run_id = database.log_run("rooms", config.to_dict(), notes="three epochs")
+    engine = MetricsEngine(use_wandb=False, experiment_db=database, run_id=run_id)
+    for epoch in range(3):
+        for step in range(5):
+            engine.log_scalar("train/loss", 9.0, step=5 * epoch + step)
+        engine.log_epoch(epoch, {"loss": 1.0 - 0.1 * epoch}, {"loss": [0.9, 0.7, 0.8][epoch]})
+    engine.close()
+
+    figure = Dashboard().plot(
+        database.get_metrics(run_id), database.get_run(run_id).config, title="From the database"
+    )
+    loss = figure.axes[0]
+    assert loss.lines[0].get_ydata().tolist() == [1.0, 0.9, 0.8]
+    assert "best: epoch 1 (0.7)" in [text.get_text() for text in loss.get_legend().get_texts()]

@@ -21,6 +21,8 @@ from utils.training.engine.trackers import (
     WandbTracker,
     trackers_from_config,
 )
+from utils.training.engine.trackers import experiment_db as experiment_db_module
+from utils.training.experiment_db import ExperimentDB
 from utils.training.training_config import TrainingConfig
 
 
@@ -329,3 +331,35 @@ def test_a_config_names_its_trackers(tmp_path):
         ExperimentDBTracker,
     ]
     assert trackers_from_config(TrainingConfig()) == []
+
+
+def test_the_database_gets_values_in_batches_and_every_epoch_at_once(tmp_path):
+    database = ExperimentDB(tmp_path / "experiments.db")
+    run_id = database.log_run("first", {"batch_size": 4})
+    tracker = ExperimentDBTracker(database, run_id)
+    for step in range(199):
+        tracker.log({"train/loss": 1.0 / (step + 1)}, step=step)
+    assert len(database.get_metrics(run_id)) == 0
+    tracker.log({"train/loss": 0.0}, step=199)
+    assert len(database.get_metrics(run_id)) == 200
+    tracker.log({"train/loss": math.nan}, step=200)
+    tracker.log_histogram("g", np.ones(2), step=200)
+    tracker.log({"val/loss": 0.25}, epoch=0)
+    points = database.get_metrics(run_id)
+    assert len(points) == 202
+    (validation,) = points[points["name"] == "val/loss"].to_dict("records")
+    assert (validation["epoch"], validation["value"]) == (0, 0.25)
+    tracker.log({"train/loss": 0.5}, step=201)
+    tracker.close()
+    assert len(database.get_metrics(run_id)) == 203
+
+
+def test_the_database_is_written_to_now_and_then_however_few_values_there_are(monkeypatch):
+    batches = []
+    database = SimpleNamespace(log_metrics=lambda run_id, points: batches.append(len(points)))
+    monkeypatch.setattr(experiment_db_module, "_FLUSH_SECONDS", 0.0)
+    tracker = ExperimentDBTracker(database, 1)
+    tracker.log({"train/loss": 1.0}, step=0)
+    tracker.log({"train/loss": 1.0}, step=1)
+    tracker.close()
+    assert batches == [1, 1]

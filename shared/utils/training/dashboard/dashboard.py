@@ -33,7 +33,8 @@ class Dashboard:
         """Draw loss, accuracy, generalisation gap, learning rate, gradient norm and time.
 
         Args:
-            metrics_df: the summary of a MetricsEngine, or what :func:`metrics_frame` takes; any
+            metrics_df: the summary of a MetricsEngine; a run's points from an ExperimentDB
+                (``get_metrics``); or rows or columns named ``train_loss`` or ``train/loss``. Any
                 column may be missing.
             config: a TrainingConfig, a dict of its fields, or None. It gives the thresholds, the
                 monitored metric that makes an epoch the best one, and the footer.

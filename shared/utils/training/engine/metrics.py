@@ -107,6 +107,7 @@ class MetricsEngine:
         self._alerts: list[Alert] = []
         self._num_read_alerts = 0
         self._counts: dict[str, int] = {}
+        self._refused_names: set[str] = set()
 
     @classmethod
     def from_config(
@@ -142,7 +143,8 @@ class MetricsEngine:
 
     def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int) -> None:
         """Log several values of one optimizer step, at a lower cost than one by one."""
-        self._trackers.log({name: float(value) for name, value in metrics.items()}, step=step)
+        if numbers := self._numbers(metrics):
+            self._trackers.log(numbers, step=step)
 
     def log_histogram(self, name: str, values: Any, step: int | None = None) -> None:
         """Log a distribution.
@@ -193,9 +195,9 @@ class MetricsEngine:
         """
         drift = self._compare(epoch, reference_profile, current_profile)
         metrics = {
-            **_prefixed("train", train_metrics),
-            **_prefixed("val", val_metrics or {}),
-            **_numbers(
+            **_prefixed("train", self._numbers(train_metrics)),
+            **_prefixed("val", self._numbers(val_metrics or {})),
+            **self._numbers(
                 {
                     "learning_rate": learning_rate,
                     "gradient_norm": gradient_norm,
@@ -210,6 +212,18 @@ class MetricsEngine:
         self._trackers.log(metrics, epoch=epoch)
         self._raise_alerts(self._rules.check(row, previous, drift))
         return drift
+
+    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Plain floats: a checkpoint that loads safely holds no NumPy scalars."""
+        numbers = {}
+        for name, value in metrics.items():
+            try:
+                numbers[name] = float(value)
+            except (TypeError, ValueError, RuntimeError):
+                if value is not None and name not in self._refused_names:
+                    self._refused_names.add(name)
+                    logger.warning("Metric '%s' is %r, not one number: left out.", name, value)
+        return numbers
 
     def _compare(
         self, epoch: int, reference: dict[str, Any] | None, current: dict[str, Any] | None
@@ -339,24 +353,12 @@ def _database_tracker(experiment_db: Any | None, run_id: int | None) -> list[Tra
     return [ExperimentDBTracker(experiment_db, run_id)]
 
 
-def _prefixed(group: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+def _prefixed(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """``loss`` and ``train_loss`` as ``train/loss``."""
     return {
         f"{group}/{name.removeprefix(f'{group}_').removeprefix(f'{group}/')}": value
-        for name, value in _numbers(metrics).items()
+        for name, value in metrics.items()
     }
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Plain floats: a checkpoint that loads safely holds no NumPy scalars."""
-    numbers = {}
-    for name, value in metrics.items():
-        try:
-            numbers[name] = float(value)
-        except (TypeError, ValueError, RuntimeError):
-            if value is not None:
-                logger.warning("Metric '%s' is %r, not one number; it is left out.", name, value)
-    return numbers
 
 
 def _row(epoch: int, metrics: Mapping[str, float], drift: DriftMetrics | None) -> dict[str, Any]:
