@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from utils.training.errors import InvalidConfigError, UnknownNameError
 
 Modality = Literal["text", "vision", "tabular"]
+Side = Literal["left", "right"]
 
 # Of red, green and blue, for inputs in 0..1 (torchvision's published ImageNet statistics).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -17,6 +20,14 @@ _DEFAULT_TASK_TYPES: dict[str, str] = {
     "text": "language_modeling",
     "vision": "vision_classification",
     "tabular": "classification",
+}
+_OPTIONAL_SEQUENCES = ("image_mean", "image_std")
+_SEQUENCES = {
+    "class_names": "names",
+    "image_size": "pixels",
+    "image_mean": "numbers",
+    "image_std": "numbers",
+    "feature_names": "names",
 }
 
 
@@ -35,7 +46,7 @@ class TaskSpec:
     max_seq_len: int = 512  # tokens
     vocab_size: int = 50257
     pad_token_id: int | None = 0  # None: no id means padding
-    padding_side: Literal["left", "right"] = "right"
+    padding_side: Side = "right"
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     image_size: tuple[int, int] = (224, 224)
@@ -46,43 +57,76 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         """Fill in what follows from the rest, and refuse what can't be."""
+        for name in _SEQUENCES:
+            value = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str | bytes | dict):
+                object.__setattr__(self, name, tuple(value))
+        faults = [*self._number_faults(), *self._sequence_faults(), *self._name_faults()]
         if self.modality not in get_args(Modality):
-            raise UnknownNameError("modality", str(self.modality), get_args(Modality))
-        if not self.task_type:
-            object.__setattr__(self, "task_type", _DEFAULT_TASK_TYPES[self.modality])
-        for sequence in ("class_names", "image_size", "image_mean", "image_std", "feature_names"):
-            value = getattr(self, sequence)
-            object.__setattr__(self, sequence, None if value is None else tuple(value))
-        faults = self._faults()
+            unknown = UnknownNameError("modality", str(self.modality), get_args(Modality))
+            if not faults:
+                raise unknown
+            faults.append(str(unknown))
         if faults:
             raise InvalidConfigError(faults)
+        if not self.task_type:
+            object.__setattr__(self, "task_type", _DEFAULT_TASK_TYPES[self.modality])
 
-    def _faults(self) -> list[str]:
-        faults = [
-            f"{name} is {getattr(self, name)}, allowed is a whole number from 1 up."
-            for name in ("max_seq_len", "vocab_size", "image_channels")
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1
+    def _number_faults(self) -> list[str]:
+        lowest = {"max_seq_len": 1, "vocab_size": 1, "image_channels": 1}
+        optional = {"pad_token_id": 0, "num_classes": 1}
+        return [
+            f"{name} is {value!r}, allowed is a whole number from {low} up"
+            f"{', or None' if name in optional else ''}."
+            for name, low in {**lowest, **optional}.items()
+            if not _is_whole(value := getattr(self, name), low)
+            and not (value is None and name in optional)
         ]
-        if self.num_classes is not None and self.num_classes < 1:
-            faults.append(f"num_classes is {self.num_classes}, allowed is 1 or more, or None.")
-        if self.class_names and self.num_classes not in (None, len(self.class_names)):
-            faults.append(
-                f"class_names has {len(self.class_names)} names and num_classes is "
-                f"{self.num_classes}; give one name a class."
-            )
-        if self.padding_side not in ("left", "right"):
-            faults.append(f"padding_side is {self.padding_side!r}, allowed are 'left' and 'right'.")
-        if len(self.image_size) != 2 or min(self.image_size) < 1:  # noqa: PLR2004 - height and width
+
+    def _sequence_faults(self) -> list[str]:
+        faults = [
+            f"{name} is {value!r}, allowed is a list or tuple of {kind}."
+            for name, kind in _SEQUENCES.items()
+            if not isinstance(value := getattr(self, name), tuple)
+            and not (value is None and name in _OPTIONAL_SEQUENCES)
+        ]
+        return faults or [*self._class_faults(), *self._image_faults()]
+
+    def _class_faults(self) -> list[str]:
+        count = len(self.class_names)
+        if not count or self.num_classes in (None, count):
+            return []
+        fault = f"class_names has {count} names and num_classes is {self.num_classes}"
+        return [f"{fault}; give one name a class."]
+
+    def _image_faults(self) -> list[str]:
+        faults = []
+        height_and_width = [side for side in self.image_size if _is_whole(side, 1)]
+        if not len(height_and_width) == len(self.image_size) == 2:  # noqa: PLR2004 - height, width
             faults.append(
                 f"image_size is {self.image_size}, allowed is (height, width), each 1 or more."
             )
-        for name in ("image_mean", "image_std"):
+        for name in _OPTIONAL_SEQUENCES:
             value = getattr(self, name)
             if value is not None and len(value) != self.image_channels:
                 faults.append(
                     f"{name} has {len(value)} values, allowed is one for each of "
                     f"{self.image_channels} channels."
                 )
+            if value is not None and not all(_is_finite(entry) for entry in value):
+                faults.append(f"{name} is {value}, allowed are finite numbers.")
+            elif name == "image_std" and value and min(value) <= 0:
+                faults.append(f"image_std is {value}, allowed are numbers greater than 0.")
+        return faults
+
+    def _name_faults(self) -> list[str]:
+        faults = [
+            f"{name} is {getattr(self, name)!r}, allowed is a string."
+            for name in ("name", "task_type")
+            if not isinstance(getattr(self, name), str)
+        ]
+        if self.padding_side not in get_args(Side):
+            faults.append(f"padding_side is {self.padding_side!r}, allowed are 'left' and 'right'.")
         return faults
 
     def with_normalization(self) -> TaskSpec:
@@ -104,13 +148,25 @@ class TaskSpec:
         """Build a spec from :meth:`to_dict`'s form.
 
         Raises:
-            InvalidConfigError: a ValueError that names every unknown field.
+            InvalidConfigError: a ValueError that names every unknown field, and every fault.
+            UnknownNameError: a ValueError; the modality alone is at fault.
         """
         known = {f.name for f in fields(cls)}
-        unknown = [str(UnknownNameError("field", k, known)) for k in values if k not in known]
-        if unknown:
-            raise InvalidConfigError(unknown)
-        return cls(**values)
+        faults = [
+            str(UnknownNameError("field", str(name), known)) for name in values if name not in known
+        ]
+        if "name" not in values:
+            faults.append("name is missing, allowed is a string.")
+        if not faults:
+            return cls(**values)
+        sound = {"name": "", **{k: v for k, v in values.items() if k in known}}
+        try:
+            cls(**sound)
+        except InvalidConfigError as error:
+            faults += error.faults
+        except UnknownNameError as error:
+            faults.append(str(error))
+        raise InvalidConfigError(faults)
 
     @classmethod
     def language_modeling_tiny(cls) -> TaskSpec:
@@ -133,3 +189,11 @@ class TaskSpec:
             vocab_size=512,
             num_classes=2,
         )
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

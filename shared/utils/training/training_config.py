@@ -6,6 +6,8 @@ import json
 import math
 import os
 import types
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,10 +128,16 @@ class TrainingConfig:
         Raises:
             InvalidConfigError: a ValueError that lists all faults, not just the first.
         """
-        faults = [fault for f in fields(self) for fault in self._field_faults(f.name)]
-        faults += [] if faults else self._cross_faults()
+        faults = self._faults()
         if faults:
             raise InvalidConfigError(faults)
+
+    def _faults(self) -> list[str]:
+        by_field = {f.name: self._field_faults(f.name) for f in fields(self)}
+        sound = {name for name, faults in by_field.items() if not faults}
+        return [fault for faults in by_field.values() for fault in faults] + [
+            fault for names, fault in self._cross_faults() if sound.issuperset(names)
+        ]
 
     def _field_faults(self, name: str) -> list[str]:
         value = getattr(self, name)
@@ -145,21 +153,24 @@ class TrainingConfig:
             return []
         return [f"{name} is {value}, allowed is {' and '.join(_range_words(bounds))}."]
 
-    def _cross_faults(self) -> list[str]:
-        faults = []
-        if self.drift_threshold_warning >= self.drift_threshold_critical:
-            faults.append(
-                f"drift_threshold_warning is {self.drift_threshold_warning}, allowed is less than "
-                f"drift_threshold_critical ({self.drift_threshold_critical})."
-            )
-        unknown = [f for f in self.export_formats if f not in EXPORT_FORMATS]
+    def _cross_faults(self) -> Iterator[tuple[set[str], str]]:
+        """Yield faults between fields, each with the fields that must be sound to tell."""
+        warning, critical = self.drift_threshold_warning, self.drift_threshold_critical
+        if _is_reached(warning, critical):
+            fault = f"drift_threshold_warning is {warning}, allowed is less than "
+            fault += f"drift_threshold_critical ({critical})."
+            yield {"drift_threshold_warning", "drift_threshold_critical"}, fault
+        formats = self.export_formats if isinstance(self.export_formats, list) else []
+        unknown = [f for f in formats if f not in EXPORT_FORMATS]
         if unknown:
-            faults.append(
-                f"export_formats holds {unknown}, allowed are {', '.join(EXPORT_FORMATS)}."
-            )
-        if self.export_bundle and not self.export_formats:
-            faults.append("export_formats is empty, and export_bundle needs at least one format.")
-        return faults
+            fault = f"export_formats holds {unknown}, allowed are {', '.join(EXPORT_FORMATS)}."
+            yield {"export_formats"}, fault
+        if self.export_bundle and not formats:
+            fault = "export_formats is empty, and export_bundle needs at least one format."
+            yield {"export_bundle", "export_formats"}, fault
+        if _major(self.config_version) != _major(CONFIG_VERSION):
+            fault = f"config_version is {self.config_version}, allowed is {CONFIG_VERSION} or "
+            yield {"config_version"}, f"{fault}another of the same major version."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only: what :meth:`from_dict` takes and JSON can hold."""
@@ -170,20 +181,28 @@ class TrainingConfig:
         """Build a config from :meth:`to_dict`'s form; a field left out has its default.
 
         Raises:
-            InvalidConfigError: a ValueError that names every unknown field and its nearest name.
+            InvalidConfigError: a ValueError that names every unknown field and its nearest name,
+                and then every other fault too.
         """
-        unknown = [str(UnknownNameError("field", k, _HINTS)) for k in values if k not in _HINTS]
+        config = cls(**{name: copy(value) for name, value in values.items() if name in _HINTS})
+        unknown = [
+            str(UnknownNameError("field", str(name), _HINTS))
+            for name in values
+            if name not in _HINTS
+        ]
         if unknown:
-            raise InvalidConfigError(unknown)
-        return cls(**values)
+            raise InvalidConfigError([*unknown, *config._faults()])
+        return config
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write the config as JSON, atomically, and return where.
 
         Args:
-            path: a file; by default ``config_<YYYYMMDD>_<HHMMSS>.json`` (UTC) in this folder.
+            path: a file, whose folder is made if need be; by default
+                ``config_<YYYYMMDD>_<HHMMSS>.json`` (UTC) in the working folder.
         """
         target = Path(path or f"config_{datetime.now(UTC):%Y%m%d_%H%M%S}.json")
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         temporary.replace(target)
@@ -197,10 +216,10 @@ class TrainingConfig:
             FileNotFoundError: there is no such file.
             InvalidConfigError: a ValueError; the file is not a JSON object of known fields.
         """
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
+            values = json.loads(content)
+        except ValueError as error:  # not JSON, or not even text
             raise InvalidConfigError([f"{path} is not JSON: {error}."]) from error
         if not isinstance(values, dict):
             raise InvalidConfigError(
@@ -218,6 +237,14 @@ def _holds(key: str, value: float, bound: float) -> bool:
     return {"gt": value > bound, "ge": value >= bound, "lt": value < bound, "le": value <= bound}[
         key
     ]
+
+
+def _major(version: Any) -> str:
+    return str(version).partition(".")[0]
+
+
+def _is_reached(low: float, high: float) -> bool:
+    return _fits(low, float) and _fits(high, float) and low >= high
 
 
 def _range_words(bounds: dict[str, float]) -> list[str]:

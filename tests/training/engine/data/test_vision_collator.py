@@ -9,8 +9,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from utils.training.engine.data import CollateError, ResumableDataLoader, VisionDataCollator
-from utils.training.engine.data.vision_collator import IMAGENET_MEAN, IMAGENET_STD
-from utils.training.task_spec import TaskSpec
+from utils.training.task_spec import IMAGENET_MEAN, IMAGENET_STD, TaskSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)  # height 6, width 5
 EXPECTED = torch.tensor(PIXELS / 255).permute(2, 0, 1).float()  # [3, 6, 5]

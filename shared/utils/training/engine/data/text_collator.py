@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,15 +20,13 @@ from utils.training.engine.data.stacking import (
     stack,
     to_tensor,
 )
-from utils.training.task_spec import TaskSpec
+from utils.training.task_spec import Side, TaskSpec
 
 logger = logging.getLogger(__name__)
 
 IGNORED = -100  # a label that no loss counts
 _LM_TASKS = ("language_modeling", "causal_lm")
 _UNLIMITED = 10**9  # a tokenizer without a limit gives 10**30
-
-Side = Literal["left", "right"]
 
 
 class LanguageModelingDataCollator:

@@ -20,12 +20,9 @@ from utils.training.engine.data.stacking import (
     stack,
     to_tensor,
 )
-from utils.training.task_spec import TaskSpec
+from utils.training.task_spec import IMAGENET_MEAN, IMAGENET_STD, TaskSpec
 
 logger = logging.getLogger(__name__)
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, of inputs in 0..1
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _IMAGE_KEYS = ("pixel_values", "image", "images", "img")
 _CHANNEL_COUNTS = (1, 3, 4)
