@@ -615,7 +615,7 @@ def test_training_steps_during_a_background_save_never_tear_it(tmp_path):
                 (run.weights(), run.optimizer.state[run.model[3].weight]["exp_avg_sq"].clone())
             )
             manager.save(**run.parts, epoch=epoch, metrics={"val_loss": 1.0}, blocking=False)
-            while not manager._pending.done():
+            while manager.is_saving:
                 run.step()
             run.step()
 

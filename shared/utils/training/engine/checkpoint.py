@@ -240,6 +240,11 @@ class CheckpointManager:
             for checkpoint in self._folder.readable()
         ]
 
+    @property
+    def is_saving(self) -> bool:
+        """True while a save in the background is under way."""
+        return self._pending is not None and not self._pending.done()
+
     def wait(self) -> None:
         """Wait for the save in the background, and raise its error, if it had one."""
         if self._pending is None:
