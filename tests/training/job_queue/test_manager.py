@@ -44,7 +44,11 @@ def test_a_job_comes_back_as_it_was_submitted(manager, clock):
     job = manager.get_job(job_id)
     assert (job.job_id, job.job_type, job.priority) == (job_id, "training", 7)
     assert job.config == config
-    assert (job.model_name, job.trace_id, job.reason) == ("digits", "abc", "drift of 0.3 on 'width'")
+    assert (job.model_name, job.trace_id, job.reason) == (
+        "digits",
+        "abc",
+        "drift of 0.3 on 'width'",
+    )
     assert job.resources == {"gpus": 1}
     assert (job.status, job.attempt, job.max_attempts) == (JobStatus.PENDING, 1, 3)
     assert job.submitted_at == job.run_after == job.status_since == clock.now
@@ -221,7 +225,9 @@ def test_a_stale_token_is_refused_everywhere(manager):
         lambda: manager.release(*stale),
         lambda: manager.check_fence(*stale),
     ):
-        with pytest.raises(StaleClaimError, match="token 1: it is claimed, and its last .* token 2"):
+        with pytest.raises(
+            StaleClaimError, match=r"token 1: it is claimed, and its last .* token 2"
+        ):
             write()
     manager.check_fence(job.job_id, 2)
 
@@ -293,7 +299,9 @@ def test_what_a_status_does_not_allow_is_refused(manager):
         lambda: manager.mark_cancelled(job_id),
         lambda: manager.release(job_id),
     ):
-        with pytest.raises(IllegalTransitionError, match=f"Job {job_id} can't be .*: it is pending"):
+        with pytest.raises(
+            IllegalTransitionError, match=f"Job {job_id} can't be .*: it is pending"
+        ):
             write()
     manager.claim_job("w")
     with pytest.raises(IllegalTransitionError, match="it is claimed"):
@@ -360,7 +368,7 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(manager):
     assert [job.job_id for job in manager.list_jobs("pending", model_name="m1").items] == [4, 2]
     trace_id = manager.get_job(ids[0]).trace_id
     assert len(manager.list_jobs(trace_id=trace_id, job_type="training").items) == 1
-    with pytest.raises(ValueError, match="Unknown job status 'runing'.*Did you mean: running"):
+    with pytest.raises(ValueError, match=r"Unknown job status 'runing'.*Did you mean: running"):
         manager.list_jobs("runing")
     with pytest.raises(ValueError, match="limit is 0"):
         manager.list_jobs(limit=0)

@@ -43,9 +43,7 @@ def test_a_failure_cancels_all_that_waits_down_the_line(manager):
     manager.mark_failed(root, "boom", retryable=False)
     assert [status(manager, n) for n in (child, both, grandchild)] == ["cancelled"] * 3
     assert status(manager, other) == "pending"
-    assert manager.get_job(child).status_reason == (
-        f"Job {root}, which it waited for, is failed."
-    )
+    assert manager.get_job(child).status_reason == (f"Job {root}, which it waited for, is failed.")
     assert manager.get_job(grandchild).status_reason == (
         f"Job {child}, which it waited for, is cancelled."
     )
