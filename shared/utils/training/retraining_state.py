@@ -1,0 +1,330 @@
+"""What retraining must not forget: hysteresis, cool-down, the job in flight, and the day's budget.
+
+:class:`~utils.training.retraining_triggers.RetrainingTriggerManager` says whether one window of
+data asks for a training; :class:`TriggerStateStore` says whether one is started. Its decision is
+taken under the lock of the model's row, so of any number of evaluators exactly one fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+
+from utils.training.database import Guard, Store, conflict_insert, unguarded, utc_now
+from utils.training.database.checks import check_name
+from utils.training.errors import InvalidConfigError, TrainingError, UnknownNameError
+from utils.training.retraining_tables import trigger_evaluation, trigger_firing, trigger_state
+
+Brake = Literal["hysteresis", "disarmed", "in_flight", "cool_down", "budget"]
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class UnknownFiringError(TrainingError, LookupError):
+    """A firing that is not there, or that ended already."""
+
+
+@dataclass(frozen=True)
+class TriggerPolicy:
+    """The brakes of automatic retraining.
+
+    Raises:
+        InvalidConfigError: a ValueError that lists every value out of its range.
+    """
+
+    windows_to_fire: int = 2  # k: so many of the last windows must ask for a training
+    windows_considered: int = 3  # n
+    cool_down_seconds: float = 6 * 3600.0  # from one firing to the next
+    daily_budget: int = 2  # firings in one day of UTC
+
+    def __post_init__(self) -> None:
+        """Refuse what could never fire."""
+        faults = []
+        if not 1 <= self.windows_to_fire <= self.windows_considered:
+            faults.append(
+                f"windows_to_fire is {self.windows_to_fire} and windows_considered is "
+                f"{self.windows_considered}, allowed is 1 <= windows_to_fire <= windows_considered."
+            )
+        if not self.cool_down_seconds >= 0:
+            faults.append(f"cool_down_seconds is {self.cool_down_seconds}, allowed is 0 or more.")
+        if self.daily_budget < 1:
+            faults.append(f"daily_budget is {self.daily_budget}, allowed is 1 or more.")
+        if faults:
+            raise InvalidConfigError(faults)
+
+
+@dataclass(frozen=True)
+class TriggerFiring:
+    """A training that was asked for. Its id is the idempotency key of the job to submit."""
+
+    id: int
+    model_name: str
+    fired_at: datetime
+    reasons: tuple[str, ...]
+    job_id: str | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class TriggerDecision:
+    """What became of one window: a firing, or the brake that held it back, or neither."""
+
+    window: str
+    is_over: bool
+    firing_id: int | None
+    held_back_by: Brake | None
+    reasons: tuple[str, ...]
+    repeated: bool = False  # the window was decided before, perhaps by another evaluator
+
+    @property
+    def fires(self) -> bool:
+        """True where a training is to be started, for exactly one evaluator of the window."""
+        return self.firing_id is not None and not self.repeated
+
+
+class TriggerStateStore(Store):
+    """Decides, window by window, whether a training is started, and forgets nothing at a restart.
+
+    Args:
+        location: what :class:`~utils.training.database.Store` opens.
+        policy: the brakes.
+        guard: called first in each writing transaction.
+    """
+
+    def __init__(
+        self,
+        location: str | Path | Engine,
+        policy: TriggerPolicy | None = None,
+        *,
+        guard: Guard = unguarded,
+    ) -> None:
+        super().__init__(location, guard=guard)
+        self._policy = policy or TriggerPolicy()
+
+    def evaluate(
+        self,
+        model_name: str,
+        window: str,
+        *,
+        is_over: bool,
+        is_calm: bool,
+        reasons: Sequence[str] = (),
+        now: datetime | None = None,
+    ) -> TriggerDecision:
+        """Count a window, and decide.
+
+        A firing disarms the model until a window is calm again, or until its training failed. A
+        window that was decided before keeps its decision, whoever asks; it fires only once.
+
+        Args:
+            model_name: the model.
+            window: the window's own key, such as its end in ISO 8601.
+            is_over: the window asks for a training.
+            is_calm: everything is below the warning level.
+            reasons: the sentences of the triggers that fired.
+            now: the present; the clock's time where left out.
+
+        Raises:
+            ValueError: the window is over and calm at once.
+        """
+        check_name("model_name", model_name)
+        check_name("window", window)
+        if is_over and is_calm:
+            raise ValueError(
+                f"Window '{window}' is over the threshold and calm at once; it can be only one."
+            )
+        present = utc_now() if now is None else _utc(now)
+        seen = {"is_over": is_over, "is_calm": is_calm, "reasons": list(reasons)}
+        with self._writing() as connection:
+            state = self._lock(connection, model_name)
+            known = connection.execute(_decisions(model_name, window)).first()
+            if known is not None:
+                return _decision(known, repeated=True)
+            row = {"model_name": model_name, "window": window, "at": present, **seen}
+            evaluation = connection.execute(
+                insert(trigger_evaluation).values(row).returning(trigger_evaluation.c.id)
+            ).scalar_one()
+            if is_calm and not state.armed:
+                self._arm(connection, model_name)
+            if is_over:
+                self._decide(connection, state, evaluation, present, reasons)
+            return _decision(connection.execute(_decisions(model_name, window)).one())
+
+    def attach_job(self, firing_id: int, job_id: str) -> None:
+        """Note the job that a firing became.
+
+        Raises:
+            UnknownFiringError: a LookupError; there is no such firing in flight.
+        """
+        self._update(firing_id, job_id=job_id)
+
+    def end(self, firing_id: int, outcome: Outcome, now: datetime | None = None) -> None:
+        """Note that a firing's training ended; after a failure the model is armed again at once.
+
+        Raises:
+            UnknownFiringError: a LookupError; there is no such firing in flight.
+            UnknownNameError: a ValueError; the outcome is not known.
+        """
+        if outcome not in get_args(Outcome):
+            raise UnknownNameError("outcome", str(outcome), get_args(Outcome))
+        ended_at = utc_now() if now is None else _utc(now)
+        self._update(firing_id, outcome=outcome, ended_at=ended_at)
+
+    def in_flight(self, model_name: str) -> TriggerFiring | None:
+        """The firing whose training has not ended: after a crash its job is submitted again."""
+        open_firing = trigger_firing.c.ended_at.is_(None)
+        with self._reading() as connection:
+            row = connection.execute(_firings(model_name).where(open_firing)).first()
+        return None if row is None else _firing(row)
+
+    def firings(self, model_name: str) -> list[TriggerFiring]:
+        """Every firing, the newest first."""
+        statement = _firings(model_name).order_by(trigger_firing.c.id.desc())
+        with self._reading() as connection:
+            return [_firing(row) for row in connection.execute(statement)]
+
+    def decisions(self, model_name: str, limit: int = 100) -> list[TriggerDecision]:
+        """The last windows' decisions, the newest first."""
+        statement = _decisions(model_name).order_by(trigger_evaluation.c.id.desc()).limit(limit)
+        with self._reading() as connection:
+            return [_decision(row) for row in connection.execute(statement)]
+
+    def is_armed(self, model_name: str) -> bool:
+        """False from a firing on until a calm window."""
+        statement = select(trigger_state.c.armed).where(trigger_state.c.model_name == model_name)
+        with self._reading() as connection:
+            armed: bool | None = connection.execute(statement).scalar()
+        return armed is not False
+
+    def _lock(self, connection: Connection, model_name: str) -> Row[Any]:
+        """Make the model's row, or lock it until the transaction ends."""
+        statement = conflict_insert(self._engine, trigger_state).values(
+            model_name=model_name, armed=True, counted_from=0, evaluations=1
+        )
+        return connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["model_name"],
+                set_={"evaluations": trigger_state.c.evaluations + 1},
+            ).returning(*trigger_state.c)
+        ).one()
+
+    def _decide(
+        self,
+        connection: Connection,
+        state: Row[Any],
+        evaluation: int,
+        now: datetime,
+        reasons: Sequence[str],
+    ) -> None:
+        brake = self._brake(connection, state, now)
+        firing = None if brake else self._fire(connection, state.model_name, now, reasons)
+        connection.execute(
+            update(trigger_evaluation)
+            .where(trigger_evaluation.c.id == evaluation)
+            .values(held_back_by=brake, firing_id=firing)
+        )
+
+    def _brake(self, connection: Connection, state: Row[Any], now: datetime) -> Brake | None:
+        """What holds an over window back, under the lock; the first of all brakes."""
+        if not state.armed:
+            return "disarmed"
+        last = select(trigger_evaluation.c.is_over).where(
+            trigger_evaluation.c.model_name == state.model_name,
+            trigger_evaluation.c.id > state.counted_from,
+        )
+        last = last.order_by(trigger_evaluation.c.id.desc()).limit(self._policy.windows_considered)
+        if sum(connection.execute(last).scalars()) < self._policy.windows_to_fire:
+            return "hysteresis"
+        return self._firing_brake(connection, state.model_name, now)
+
+    def _firing_brake(self, connection: Connection, model_name: str, now: datetime) -> Brake | None:
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        open_firing = trigger_firing.c.ended_at.is_(None)
+        in_flight, newest = connection.execute(
+            select(
+                func.count().filter(open_firing),
+                func.max(trigger_firing.c.fired_at),
+            ).where(trigger_firing.c.model_name == model_name)
+        ).one()
+        if in_flight:
+            return "in_flight"
+        if newest is not None and now < newest + timedelta(seconds=self._policy.cool_down_seconds):
+            return "cool_down"
+        today = select(func.count()).where(
+            trigger_firing.c.model_name == model_name,
+            trigger_firing.c.fired_at >= day,
+            trigger_firing.c.fired_at < day + timedelta(days=1),
+        )
+        used = connection.execute(today).scalar_one()
+        return "budget" if used >= self._policy.daily_budget else None
+
+    def _fire(
+        self, connection: Connection, model_name: str, now: datetime, reasons: Sequence[str]
+    ) -> int:
+        firing_id: int = connection.execute(
+            insert(trigger_firing)
+            .values(model_name=model_name, fired_at=now, reasons=list(reasons))
+            .returning(trigger_firing.c.id)
+        ).scalar_one()
+        connection.execute(
+            update(trigger_state)
+            .where(trigger_state.c.model_name == model_name)
+            .values(armed=False)
+        )
+        return firing_id
+
+    def _arm(self, connection: Connection, model_name: str) -> None:
+        """Let the model fire again; windows up to here count no more."""
+        newest = select(func.coalesce(func.max(trigger_evaluation.c.id), 0)).where(
+            trigger_evaluation.c.model_name == model_name
+        )
+        connection.execute(
+            update(trigger_state)
+            .where(trigger_state.c.model_name == model_name)
+            .values(armed=True, counted_from=newest.scalar_subquery())
+        )
+
+    def _update(self, firing_id: int, **values: Any) -> None:
+        with self._writing() as connection:
+            model_name = connection.execute(
+                update(trigger_firing)
+                .where(trigger_firing.c.id == firing_id, trigger_firing.c.ended_at.is_(None))
+                .values(**values)
+                .returning(trigger_firing.c.model_name)
+            ).scalar()
+            if model_name is None:
+                raise UnknownFiringError(
+                    f"There is no firing {firing_id} in flight; read `firings` of the model."
+                )
+            if values.get("outcome") == "failed":
+                self._arm(connection, model_name)
+
+
+def _firings(model_name: str) -> Any:
+    return select(trigger_firing).where(trigger_firing.c.model_name == model_name)
+
+
+def _firing(row: Row[Any]) -> TriggerFiring:
+    return TriggerFiring(**{**row._asdict(), "reasons": tuple(row.reasons)})
+
+
+def _decisions(model_name: str, window: str | None = None) -> Any:
+    columns = trigger_evaluation.c
+    statement = select(
+        columns.window, columns.is_over, columns.firing_id, columns.held_back_by, columns.reasons
+    ).where(columns.model_name == model_name)
+    return statement if window is None else statement.where(columns.window == window)
+
+
+def _decision(row: Row[Any], *, repeated: bool = False) -> TriggerDecision:
+    values = {**row._asdict(), "reasons": tuple(row.reasons)}
+    return TriggerDecision(**values, repeated=repeated)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
