@@ -99,6 +99,9 @@ class TrainingConfig:
     # Metrics and drift
     drift_threshold_warning: float = field(default=0.1, metadata=_allowed(gt=0, le=1))  # bits
     drift_threshold_critical: float = field(default=0.2, metadata=_allowed(gt=0, le=1))  # bits
+    drift_samples: int = field(
+        default=0, metadata=_allowed(ge=0)
+    )  # of training and of validation data, compared before training; 0: not at all
     log_interval_steps: int = field(default=10, metadata=_allowed(ge=1))
     progress_bar: bool = True  # on a terminal; plain log lines elsewhere
     profile: bool = False  # torch.profiler over a few early steps, into profile_dir

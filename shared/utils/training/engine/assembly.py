@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import DataLoaderFactory
+from utils.training.engine.data_profiles import profile_data
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
@@ -49,6 +50,7 @@ def create_run(
     Raises:
         InvalidConfigError, UnknownNameError: ValueErrors; a setting does not fit data or machine.
     """
+    profiles = profile_data(train_data, val_data, task_spec, config.drift_samples)
     config = replace(config, monitor=monitored_metric(config, has_validation=val_data is not None))
     device = resolve_device(config.device)
     model.to(device)
@@ -91,6 +93,7 @@ def create_run(
         ),
         checkpoints=_create_checkpoints(config),
         metrics=metrics,
+        profiles=profiles,
         progress=make_progress(config),
         sums=EpochSums(),
     )

@@ -26,6 +26,7 @@ def results_of(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[
         "training_time": run.state.elapsed_seconds,
         "global_step": run.global_step,
         "alerts": run.metrics.alert_history,
+        "reference_profile": run.profiles.reference,
         **_exports(run, model_config, task_spec),
     }
 

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import capture_epoch_start, iterate
+from utils.training.engine.data_profiles import DataProfiles
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
 from utils.training.engine.epoch_sums import EpochSums
@@ -49,6 +50,7 @@ class Run:
     early_stopping: EarlyStopping
     checkpoints: CheckpointManager
     metrics: MetricsEngine
+    profiles: DataProfiles
     progress: Progress
     sums: EpochSums
     state: TrainerState = field(default_factory=TrainerState)
@@ -112,6 +114,8 @@ class Run:
             learning_rate=trained.learning_rate,
             gradient_norm=trained.max_gradient_norm,
             epoch_duration=trained.duration,
+            reference_profile=self.profiles.reference,
+            current_profile=self.profiles.current,
         )
         metrics = named_metrics(trained, validated)
         self.progress.finish_epoch(trained, of_phase(metrics, "val"))

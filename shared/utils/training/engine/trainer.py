@@ -23,11 +23,22 @@ from utils.training.engine.profiling import NullProfiler, StepProfiler, profilin
 from utils.training.engine.results import results_of
 from utils.training.engine.resume import resume
 from utils.training.engine.run import Run, of_phase
+from utils.training.errors import TrainingError
 from utils.training.seed_manager import set_random_seed, untouched_generators
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)
+
+
+class NoBatchError(TrainingError, ValueError):
+    """An epoch in which the training data gave no batch."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(
+            f"The training data had no batch in epoch {epoch}; give a dataset, a DataLoader, or "
+            "an iterable that starts anew each time (a generator is used up after one epoch)."
+        )
 
 
 class Trainer:
@@ -92,8 +103,10 @@ class Trainer:
             ``metrics_summary`` (a data frame, one row an epoch), ``best_epoch`` (None where the
             monitored metric was never a number), ``final_loss`` (mean training loss of the last
             epoch), ``checkpoint_path`` (of the best epoch), ``training_time`` (seconds over all
-            sittings), ``global_step`` (optimizer steps), ``alerts``, and, where configured,
-            ``weights_path`` and ``export_path``.
+            sittings), ``global_step`` (optimizer steps), ``monitor`` and ``best_value`` (the metric
+            that decided, and its best), ``alerts``, ``reference_profile`` (of the training data,
+            None unless ``drift_samples`` is set), and, where configured, ``weights_path`` and
+            ``export_path``.
 
         Raises:
             TrainingInterrupted: a SystemExit with code 143; SIGTERM or :meth:`request_stop` came,
@@ -170,6 +183,8 @@ class Trainer:
                     self._interrupt(run)
                 if run.is_at_last_step:
                     break
+        if not run.sums.batch_count:
+            raise NoBatchError(state.epoch)
         state.is_epoch_trained = True
 
     def _after_optimizer_step(self, run: Run) -> None:
