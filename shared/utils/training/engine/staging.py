@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from utils.training.engine.plain_values import map_tensors
 
 _ALIGNMENT_BYTES = 64
+_PIECE_BYTES = 8 << 20
+_MAX_THREADS = 4  # more don't copy faster
 
 
 class HostBuffers:
@@ -103,8 +106,21 @@ def _view_like(tensor: Tensor, copy: Tensor) -> Tensor:
 
 
 def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
-    if not sources:
-        return
+    """Copy at the speed of memory, which a single core of the host can't reach."""
+    pieces: list[tuple[Tensor, Tensor]] = []
+    for source, target in zip(sources, targets, strict=True):
+        if source.numel() <= _PIECE_BYTES:
+            pieces.append((source, target))
+        else:
+            pieces.extend(zip(source.split(_PIECE_BYTES), target.split(_PIECE_BYTES), strict=True))
+    num_threads = min(_MAX_THREADS, os.cpu_count() or 1, len(pieces))
+    if num_threads:
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="snapshot") as pool:
+            list(pool.map(_copy_pieces, (pieces[i::num_threads] for i in range(num_threads))))
+
+
+def _copy_pieces(pieces: list[tuple[Tensor, Tensor]]) -> None:
+    sources, targets = zip(*pieces, strict=True)
     torch._foreach_copy_(targets, sources, non_blocking=True)
     if any(source.is_cuda for source in sources):
         torch.cuda.synchronize()
