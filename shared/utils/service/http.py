@@ -28,9 +28,10 @@ _TRANSIENT = frozenset(
 class RemoteError(TrainingError, RuntimeError):
     """Another service refused a call; ``status`` is its HTTP status, the message its reason."""
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(_reason(response))
+        self.status = response.status_code
+        self.headers = response.headers
 
 
 class UnreachableError(TrainingError, ConnectionError):
@@ -105,7 +106,7 @@ class ServiceClient:
         except _TransientAnswerError as error:
             response = error.response
         if response.is_error:
-            raise RemoteError(response.status_code, _reason(response))
+            raise RemoteError(response)
         return response
 
     @contextmanager
@@ -122,7 +123,7 @@ class ServiceClient:
         ) as response:
             if response.is_error:
                 response.read()
-                raise RemoteError(response.status_code, _reason(response))
+                raise RemoteError(response)
             yield response
 
     def close(self) -> None:

@@ -40,8 +40,8 @@ _ROLE = "needed_role"  # the attribute of a view that says who may call it
 BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]  # what a route's ``security`` says
 
 
-def role(needed: Role) -> Callable[[View], View]:
-    """Say which role a view asks for; a view without one answers nobody."""
+def role(*needed: Role) -> Callable[[View], View]:
+    """Say which roles a view asks for, any of them; a view that names none is for admins."""
 
     def mark(view: View) -> View:
         setattr(view, _ROLE, needed)
@@ -127,7 +127,7 @@ def _authenticate(app: OpenAPI, book: TokenBook) -> None:
         if request.url_rule is None or request.blueprint in ("openapi", "swagger"):
             return  # 404, 405, or the API's description, which is no secret
         view = app.view_functions[str(request.endpoint)]
-        needed: Role | None = getattr(view, _ROLE, "admin")
+        needed: tuple[Role, ...] | None = getattr(view, _ROLE, ("admin",))
         if needed is None:
             return
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
@@ -138,10 +138,11 @@ def _authenticate(app: OpenAPI, book: TokenBook) -> None:
                 "No valid token came with the request; send 'Authorization: Bearer <token>'.",
                 {"WWW-Authenticate": "Bearer"},
             )
-        if not who.holds(needed):
+        if not any(who.holds(one) for one in needed):
             raise ProblemError(
                 HTTPStatus.FORBIDDEN,
-                f"{who.name} has the role {who.role}, and this needs the role {needed}.",
+                f"{who.name} has the role {who.role}, and this needs the role "
+                f"{' or '.join(needed)}.",
             )
         g.caller = who
 

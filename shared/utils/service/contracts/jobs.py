@@ -46,9 +46,9 @@ class ModelSource(Request):
 class Gate(Request):
     """When a new version may become production.
 
-    On the same held-out set its metric must not be worse than the champion's by more than
-    ``margin``, with the confidence given (paired bootstrap), its bundle must answer as the model
-    in memory does, and within the latency budget.
+    On the same held-out set its mean score must exceed the champion's by more than ``margin`` (a
+    negative one lets it fall short), with the confidence given (paired bootstrap); its bundle must
+    answer as the model in memory does, and within the latency budget.
     """
 
     promote: bool = True  # promote by itself once the verdict is a pass

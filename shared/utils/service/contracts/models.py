@@ -104,8 +104,8 @@ class RunCreation(Request):
 
     name: str = Field(min_length=1, max_length=255)
     config: dict[str, Any] = {}
-    notes: str | None = Field(None, max_length=5000)
-    tags: list[str] = Field([], max_length=50)
+    notes: str = Field("", max_length=5000)
+    tags: dict[str, str] = Field({}, max_length=50)
     fence: Fence | None = None
 
 

@@ -1,0 +1,1 @@
+"""The registry: models and their gate, runs and their metrics, artifacts."""

@@ -1,0 +1,29 @@
+"""The registry's app: its stores, and the routes over them."""
+
+from __future__ import annotations
+
+from flask_openapi3 import OpenAPI
+
+from services.registry import artifacts, gate, jobs, models, runs
+from services.registry.metrics import RegistryMetrics
+from services.registry.settings import RegistrySettings
+from services.registry.stores import Stores
+from utils.service.web import create_web_app
+
+
+def create_app(settings: RegistrySettings) -> OpenAPI:
+    """Build the app."""
+    stores = Stores.of(settings)
+    metrics = RegistryMetrics()
+    app = create_web_app(
+        "registry",
+        settings,
+        checks={"database": stores.check_database, "redis": stores.bell.check},
+        metrics=metrics.registry,
+    )
+    app.register_api(artifacts.routes(stores.artifacts, metrics, settings.max_artifact_bytes))
+    app.register_api(models.routes(stores, metrics))
+    app.register_api(gate.routes(stores, metrics))
+    app.register_api(runs.routes(stores))
+    app.register_api(jobs.routes(stores))
+    return app

@@ -1,0 +1,58 @@
+"""The newest checkpoint of a job: what another trainer goes on from."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, Field, RootModel
+
+from services.registry.models import answer
+from services.registry.stores import Stores, guard_of
+from utils.service.artifacts import UnknownArtifactError
+from utils.service.contracts.models import CheckpointUpload
+from utils.service.problems import ProblemError
+from utils.service.web import BEARER, role
+from utils.training.job_queue.checkpoints import JobCheckpoint
+
+
+class JobPath(BaseModel):
+    """A job by its id."""
+
+    job_id: int = Field(ge=1)
+
+
+class CheckpointDocument(RootModel[JobCheckpoint]):
+    """A checkpoint in the store."""
+
+
+def routes(stores: Stores) -> APIBlueprint:
+    """The routes of jobs' checkpoints."""
+    api = APIBlueprint("checkpoints", __name__, url_prefix="/v1/jobs")
+
+    @api.put("/<int:job_id>/checkpoint", security=BEARER)
+    @role("trainer")
+    def save(path: JobPath, body: CheckpointUpload) -> tuple[str, int]:
+        """Note a job's newest checkpoint, which is in the store already."""
+        if body.fence.job_id != path.job_id:
+            raise ProblemError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"The fence is of job {body.fence.job_id}, the checkpoint of {path.job_id}.",
+            )
+        if not stores.artifacts.has(body.digest):
+            raise UnknownArtifactError(f"{body.digest} is not in the store; upload it first.")
+        store = stores.checkpoints.guarded_by(guard_of(body.fence))
+        store.save(path.job_id, body.digest, body.file_name, body.step)
+        return "", HTTPStatus.NO_CONTENT.value
+
+    @api.get("/<int:job_id>/checkpoint", security=BEARER, responses={200: CheckpointDocument})
+    @role("reader")
+    def newest(path: JobPath) -> Response:
+        """Read where a job's newest checkpoint is."""
+        found = stores.checkpoints.newest(path.job_id)
+        if found is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, f"Job {path.job_id} has no checkpoint.")
+        return answer(JobCheckpoint, found)
+
+    return api

@@ -1,0 +1,27 @@
+"""What the registry shows to Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter
+
+
+class RegistryMetrics:
+    """Counters of what was registered, judged and promoted."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.registered = self._counter(
+            "model_registrations_total", "Models registered.", ["model"]
+        )
+        self.verdicts = self._counter(
+            "model_verdicts_total", "Verdicts of the gate.", ["model", "passed"]
+        )
+        self.promotions = self._counter(
+            "model_promotions_total", "Changes of a tag.", ["model", "tag", "kind"]
+        )
+        self.artifact_bytes = self._counter(
+            "model_artifact_bytes_total", "Bytes of artifacts moved.", ["direction"]
+        )
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)

@@ -1,0 +1,21 @@
+"""What the registry is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from utils.service.settings import WebSettings
+
+PREFIX = "TRAINING_REGISTRY"
+
+
+class RegistrySettings(WebSettings):
+    """Where models, runs and artifacts are kept."""
+
+    database_url: str = Field(repr=False)
+    redis_url: str | None = Field(None, repr=False)  # where promotions are told; None: nowhere
+    store_url: str  # a folder, or any fsspec URL
+    staging_folder: Path  # uploads under way
+    max_artifact_bytes: int = Field(8 * 1024**3, ge=1024)
