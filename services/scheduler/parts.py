@@ -1,0 +1,96 @@
+"""What the scheduler is made of, put together once."""
+
+from __future__ import annotations
+
+import threading
+
+import redis
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from services.scheduler.loops.publisher import Publisher
+from services.scheduler.loops.reaper import Reaper
+from services.scheduler.metrics import Counters, QueueCollector
+from services.scheduler.settings import SchedulerSettings
+from utils.service.loops import Loop
+from utils.service.queue import create_queue
+from utils.training.database import open_database, reading
+from utils.training.job_queue import JobManager, TrainingScheduler
+
+_REDIS_SECONDS = 2.0
+
+
+class Parts:
+    """The stores, the queue and the loops of one replica; no loop runs before :meth:`start`."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self.settings = settings
+        self.engine = open_database(settings.database_url, migrate=False)
+        self.manager = JobManager(self.engine)
+        self.schedules = TrainingScheduler(self.engine)
+        self.metrics = CollectorRegistry()
+        self.counters = Counters(self.metrics)
+        self.metrics.register(QueueCollector(self.manager))
+        self.stopping = threading.Event()
+        self._redis = redis.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+        )
+        self._queue = create_queue(settings.redis_url)
+        publisher = Publisher(
+            self.engine,
+            self.manager,
+            self._queue,
+            settings.nudge_again_seconds,
+            self.counters,
+        )
+        reaper = Reaper(
+            self.manager,
+            self.check_database,
+            settings.lease_seconds,
+            settings.reap_interval_seconds,
+            self.counters,
+        )
+        self._publishing = Loop("publisher", publisher.publish, settings.publish_interval_seconds)
+        self._loops = [
+            self._publishing,
+            Loop("reaper", reaper.reap, settings.reap_interval_seconds),
+            Loop("cron", self._tick, settings.cron_interval_seconds),
+        ]
+
+    def start(self) -> None:
+        """Start the loops."""
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Let the calls under way end, and start no others."""
+        self.stopping.set()
+        for loop in self._loops:
+            loop.stop()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._queue.close()
+        self._redis.close()
+        self.engine.dispose()
+
+    def nudge(self) -> None:
+        """Let new jobs be published at once, in the publisher's own thread."""
+        self._publishing.wake()
+
+    def check_database(self) -> None:
+        """Raise where the database does not answer."""
+        with reading(self.engine) as connection:
+            connection.execute(text("SELECT 1"))
+
+    def check_redis(self) -> None:
+        """Raise where Redis does not answer."""
+        self._redis.ping()
+
+    def _tick(self) -> None:
+        submitted = self.schedules.tick()
+        self.counters.scheduled.inc(len(submitted))
+        if submitted:
+            self.nudge()
