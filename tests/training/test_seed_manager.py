@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from utils.training.seed_manager import capture_rng_state, restore_rng_state, set_random_seed
+from utils.training.seed_manager import (
+    capture_rng_state,
+    restore_rng_state,
+    set_random_seed,
+    untouched_generators,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +118,22 @@ def test_states_of_another_number_of_gpus_are_left_out():
     expected = draw()
     restore_rng_state(state)
     assert draw() == expected
+
+
+def test_what_is_drawn_in_passing_leaves_no_trace():
+    set_random_seed(5)
+    expected = [draw(), draw()]
+    set_random_seed(5)
+    got = [draw()]
+    with pytest.raises(RuntimeError, match="in passing"):
+        draw_in_passing_and_fail()
+    assert [*got, draw()] == expected
+
+
+def draw_in_passing_and_fail():
+    with untouched_generators():
+        draw()
+        raise RuntimeError("in passing")
 
 
 def test_another_process_draws_the_same(tmp_path):

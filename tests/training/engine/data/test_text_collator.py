@@ -182,7 +182,7 @@ def test_rows_of_a_hugging_face_dataset_will_do():
         ),
         ([{"input_ids": [0.5]}], "is a torch.float32 of shape"),
         ([{"input_ids": [[1, 2]]}], r"of shape \[1, 2\], allowed are whole numbers \[seq\]"),
-        ([{"input_ids": [1, 2], "labels": [1]}], "'labels' of sample 0 has 1 entries"),
+        ([{"input_ids": [1, 2], "labels": [1]}], r"'labels' of sample 0 has the shape \[1\]"),
         ([{"input_ids": [1, 2], "attention_mask": [1]}], "'attention_mask' of sample 0"),
         ([{"input_ids": [1], "x": [1, 2]}, {"input_ids": [1], "x": [1]}], r"shape \[1\] and"),
         ([(1, 2, 3)], "a tuple of 3 items, allowed are input_ids and a label"),
@@ -205,6 +205,13 @@ def test_what_makes_no_batch_is_named(samples, message):
 def test_settings_out_of_range_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         LanguageModelingDataCollator(**options)
+
+
+def test_arrays_need_not_be_writable_or_in_order():
+    read_only = np.arange(1, 4)
+    read_only.flags.writeable = False
+    batch = collate([{"input_ids": read_only}, {"input_ids": np.arange(1, 4)[::-1]}])
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [3, 2, 1]]
 
 
 def test_an_empty_sample_among_others_is_all_padding():
@@ -230,6 +237,10 @@ def test_every_token_within_the_limit_is_kept_once(sequences, limit, side, multi
             collator(ids(*sequences))
         return
     batch = collator(ids(*sequences))
+    own_labels = [{"input_ids": row, "labels": row, "flags": row} for row in sequences]
+    labelled = collator(own_labels)
+    assert torch.equal(labelled["labels"], batch["labels"])
+    assert torch.equal(labelled["flags"], batch["labels"].clamp(min=0))
     width = batch["input_ids"].shape[1]
     assert width <= limit
     assert width >= min(limit, max(map(len, sequences)))

@@ -47,6 +47,10 @@ def test_an_image_of_any_form_becomes_channels_first_from_0_to_1(image):
     assert batch["labels"].tolist() == [3]
 
 
+def test_a_flipped_image_is_an_image_too():
+    close(plain([PIXELS[:, ::-1]])["pixel_values"][0], EXPECTED.flip(2))
+
+
 def test_three_channels_are_normalised_as_imagenet_by_default():
     batch = VisionDataCollator()([(PIXELS, 0)])
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -157,17 +158,13 @@ class _Keys:
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         return self._epochs.batches(*self.position)
 
-    def __len__(self) -> int:
-        return self._epochs.num_batches
-
 
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
 def _start_method(num_workers: int) -> str | None:
-    can_fork = num_workers > 0 and os.name == "posix" and os.uname().sysname == "Linux"
-    return "fork" if can_fork else None
+    return "fork" if num_workers > 0 and sys.platform == "linux" else None
 
 
 def refuse_unsuitable(dataset: Any, batch_size: int) -> None:

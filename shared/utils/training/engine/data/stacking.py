@@ -75,7 +75,11 @@ def to_tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
     try:
-        return torch.from_numpy(value) if isinstance(value, np.ndarray) else torch.tensor(value)
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        array = np.array(value)  # twice as fast over a list as torch.tensor
+        is_double = array.dtype == np.float64
+        return torch.from_numpy(array.astype(np.float32) if is_double else array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CollateError(
             f"'{name}' holds a {type(value).__name__} that is no tensor ({error}); give numbers, "

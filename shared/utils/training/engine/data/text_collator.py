@@ -87,75 +87,64 @@ class LanguageModelingDataCollator:
             CollateError: a ValueError; there is no sample or token, or fields don't fit the ids.
         """
         refuse_no_samples(samples)
-        fields = [self._fields(sample, n) for n, sample in enumerate(samples)]
+        fields = [_as_mapping(sample, n) for n, sample in enumerate(samples)]
         refuse_other_keys(fields)
-        batch = {name: self._column(name, fields) for name in fields[0]}
+        ids = [_checked_ids(f["input_ids"], n) for n, f in enumerate(fields)]
+        lengths = [len(row) for row in ids]
+        self._warn_of_cut(max(lengths))
+        batch = {"input_ids": self._by_token(ids, self.pad_token_id)}
+        for name, value in fields[0].items():
+            if name != "input_ids" and is_number_like(value):
+                own_name = "labels" if name in LABEL_KEYS else name
+                batch[own_name] = self._column(own_name, [f[name] for f in fields], lengths)
+        if "attention_mask" not in batch:
+            batch["attention_mask"] = self._mask(batch["input_ids"], lengths)
         if self.makes_labels and "labels" not in batch:
-            mask = batch["attention_mask"]
-            batch["labels"] = batch["input_ids"].masked_fill(mask == 0, IGNORED)
+            is_padding = batch["attention_mask"] == 0
+            batch["labels"] = batch["input_ids"].masked_fill(is_padding, IGNORED)
         return batch
 
-    def _fields(self, sample: Any, position: int) -> dict[str, Tensor]:
-        """Read one sample into tensors, cut to the limit, with a mask."""
-        given = _as_mapping(sample, position)
-        fields = {
-            "labels" if name in LABEL_KEYS else name: to_tensor(value, name)
-            for name, value in given.items()
-            if is_number_like(value)
-        }
-        ids = fields["input_ids"] = _checked_ids(fields["input_ids"], position)
-        fields.setdefault("attention_mask", self._mask(ids))
-        if "labels" in fields and not fields["labels"].is_floating_point():
-            fields["labels"] = fields["labels"].long()
-        by_token = ("attention_mask", "labels") if self.makes_labels else ("attention_mask",)
-        for name in by_token:
-            field = fields.get(name, ids)
-            if field.ndim and len(field) != len(ids):
-                raise CollateError(
-                    f"'{name}' of sample {position} has {len(field)} entries and 'input_ids' "
-                    f"{len(ids)}; give one for each token."
-                )
-        return self._cut(fields, len(ids))
+    def _column(self, name: str, values: list[Any], lengths: list[int]) -> Tensor:
+        """Pad a field with an entry for each token, and stack any other."""
+        rows = [to_tensor(value, name) for value in values]
+        dtype = next((row.dtype for row in rows if row.numel()), torch.int64)
+        if name == "labels" and not dtype.is_floating_point:
+            dtype = torch.int64
+        rows = [row.to(dtype) for row in rows]  # an empty list has no type of its own
+        if [row.shape for row in rows] == [(length,) for length in lengths]:
+            return self._by_token(rows, IGNORED if name == "labels" else 0)
+        if name == "attention_mask" or (name == "labels" and self.makes_labels and rows[0].ndim):
+            _refuse_other_lengths(name, rows, lengths)
+        return stack(rows, name)
 
-    def _mask(self, ids: Tensor) -> Tensor:
-        mask = torch.ones_like(ids)
-        if not self._unpads or not len(ids):
-            return mask
-        last = ids[-1] if self.padding_side == "right" else ids[0]
-        if last != self.padding_id:
-            return mask
-        real = torch.ne(ids, self.pad_token_id).long()
-        if self.padding_side == "right":
-            return real.flip(0).cummax(0).values.flip(0)
-        return real.cummax(0).values
-
-    def _cut(self, fields: dict[str, Tensor], length: int) -> dict[str, Tensor]:
-        limit = self.max_seq_len
-        if limit is None or length <= limit:
-            return fields
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "A sample has %d tokens and max_seq_len is %d: this one and all longer ones lose "
-                "their end.",
-                length,
-                limit,
-            )
-        return {
-            name: field[:limit] if field.ndim and len(field) == length else field
-            for name, field in fields.items()
-        }
-
-    def _column(self, name: str, fields: list[dict[str, Tensor]]) -> Tensor:
-        rows = [sample[name] for sample in fields]
-        is_by_token = all(
-            row.ndim == 1 and len(row) == len(sample["input_ids"])
-            for row, sample in zip(rows, fields, strict=True)
-        )
-        if not is_by_token:
-            return stack(rows, name)
-        fill = {"input_ids": self.pad_token_id, "labels": IGNORED}.get(name, 0)
+    def _by_token(self, rows: list[Tensor], fill: int) -> Tensor:
+        if self.max_seq_len is not None:
+            rows = [row[: self.max_seq_len] for row in rows]
         return self._pad(rows, fill)
+
+    def _mask(self, ids: Tensor, lengths: list[int]) -> Tensor:
+        """Tell tokens from padding, [batch, seq]: by the padding id at the end, or by length."""
+        is_right = self.padding_side == "right"
+        if self._unpads:
+            real = ids.ne(self.pad_token_id).long()
+            if is_right:
+                return real.flip(1).cummax(1).values.flip(1)
+            return real.cummax(1).values
+        position = torch.arange(ids.shape[1])
+        from_edge = position if is_right else position.flip(0)
+        return (from_edge < torch.tensor(lengths).unsqueeze(1)).long()
+
+    def _warn_of_cut(self, longest: int) -> None:
+        limit = self.max_seq_len
+        if limit is None or longest <= limit or self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning(
+            "A sample has %d tokens and max_seq_len is %d: this one and all longer ones lose "
+            "their end.",
+            longest,
+            limit,
+        )
 
     def _pad(self, rows: list[Tensor], fill: int) -> Tensor:
         padded = pad_sequence(
@@ -189,16 +178,26 @@ def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:
     return sample
 
 
-def _checked_ids(ids: Tensor, position: int) -> Tensor:
-    is_empty = ids.numel() == 0 and ids.ndim == 1
-    if is_empty:
-        return ids.long()
-    if ids.ndim != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+def _checked_ids(value: Any, position: int) -> Tensor:
+    ids = to_tensor(value, "input_ids")
+    if ids.ndim == 1 and ids.dtype == torch.int64:
+        return ids
+    is_whole = not ids.is_floating_point() and ids.dtype != torch.bool
+    if ids.ndim != 1 or not (is_whole or ids.numel() == 0):
         raise CollateError(
             f"'input_ids' of sample {position} is a {ids.dtype} of shape {list(ids.shape)}, "
             "allowed are whole numbers [seq]."
         )
     return ids.long()
+
+
+def _refuse_other_lengths(name: str, rows: list[Tensor], lengths: list[int]) -> None:
+    for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        if row.shape != (length,):
+            raise CollateError(
+                f"'{name}' of sample {position} has the shape {list(row.shape)} and 'input_ids' "
+                f"[{length}]; give one entry for each token."
+            )
 
 
 def _length_limit(tokenizer: Any, task_spec: TaskSpec | None) -> int | None:
