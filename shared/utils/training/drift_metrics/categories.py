@@ -58,7 +58,7 @@ class CategoricalFeature:
         """Count values [rows]; None and NaN are missing, every other one is its text."""
         names: Counter[str] = Counter()
         missing = 0
-        for value, count in Counter(values).items():
+        for value, count in _distinct(values):
             if is_missing(value):
                 missing += count
             else:
@@ -131,7 +131,18 @@ def _counts(buckets: Buckets, keys: list[int]) -> Ints:
     return np.array([buckets.get(key, (None, 0))[1] for key in keys], dtype=np.int64)
 
 
+def _distinct(values: Iterable[Any]) -> Iterable[tuple[Any, int]]:
+    items = list(values)
+    try:
+        return Counter(items).items()
+    except TypeError:  # lists or mappings
+        return Counter(str(item) for item in items).items()
+
+
 def _name(value: Any) -> str:
+    """A value's text; numbers that are equal have one, whatever their type."""
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
     text = str(value)
     if len(text) <= _MAX_NAME_LENGTH:
         return text

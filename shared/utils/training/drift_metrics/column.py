@@ -22,7 +22,8 @@ def scalar_column(values: NDArray[Any], kind: str | None) -> Column:
     if values.dtype.kind in "fiu" and kind != "categorical":
         return Column("numeric", values)
     if values.dtype.kind in "mM":
-        return Column("numeric", np.where(np.isnat(values), np.nan, values.astype(np.int64)))
+        micros = values.astype(f"{values.dtype.kind}8[us]").astype(np.int64)
+        return Column("numeric", np.where(np.isnat(values), np.nan, micros / 1e6))
     items = values.tolist()
     if kind is None:
         is_numeric = any(map(_is_number, items)) and all(

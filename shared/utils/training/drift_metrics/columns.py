@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from utils.training.drift_metrics.column import Column, scalar_column
 from utils.training.drift_metrics.images import image_columns
-from utils.training.drift_metrics.samples import INPUT, fields_of, to_array
+from utils.training.drift_metrics.samples import (
+    INPUT,
+    fields_of,
+    is_nested,
+    regular_array,
+    to_array,
+)
 from utils.training.drift_metrics.texts import take_texts
 
 _LABELS = frozenset({"label", "labels", "target", "targets", "y"})
@@ -47,32 +53,33 @@ def _field_columns(
     if name in _LABELS:
         return _label_columns(values, task_spec, kinds)
     if name in _EMBEDDINGS:
-        return {"embedding": Column("embedding", _matrix(values))}
+        given = [value for value in values if value is not None]
+        return {"embedding": Column("embedding", _matrix(given))} if given else {}
     if name in _SCORES:
         return _prediction_columns(_matrix(values), are_logits=name == "logits")
     if name in _IMAGES and task_spec.modality == "vision":
         return image_columns(values, task_spec.image_channels)
-    return _input_columns(name, _regular(values), task_spec.feature_names, kinds)
+    return _input_columns(name, regular_array(values), task_spec.feature_names, kinds)
 
 
 def _input_columns(
     name: str, values: NDArray[Any], feature_names: tuple[str, ...], kinds: Mapping[str, str]
 ) -> dict[str, Column]:
-    if values.ndim == 1:
+    if values.ndim == 1 and not is_nested(values):
         return {name: scalar_column(values, kinds.get(name))}
     if values.ndim == 2:  # noqa: PLR2004 - [rows, features]
         names = _feature_names(name, values.shape[1], feature_names)
         columns = np.ascontiguousarray(values.T)
         return {n: scalar_column(columns[i], kinds.get(n)) for i, n in enumerate(names)}
-    _logger.debug("Field '%s' has %d dimensions and is not profiled.", name, values.ndim)
+    _logger.debug("Field '%s' holds no single values or vectors and is not profiled.", name)
     return {}
 
 
 def _label_columns(values: Any, task_spec: Any, kinds: Mapping[str, str]) -> dict[str, Column]:
-    array = _regular(values)
+    array = regular_array(values)
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004 - a column
         array = array[:, 0]
-    if array.ndim != 1 or any(isinstance(item, list | np.ndarray) for item in array[:1].tolist()):
+    if array.ndim != 1 or is_nested(array):
         _logger.debug("Labels with several values a row are not profiled.")
         return {}
     is_amount = array.dtype.kind == "f" or "regression" in task_spec.task_type
@@ -80,42 +87,27 @@ def _label_columns(values: Any, task_spec: Any, kinds: Mapping[str, str]) -> dic
     return {"label": scalar_column(array, kind)}
 
 
-def _prediction_columns(scores: NDArray[np.float64], are_logits: bool) -> dict[str, Column]:
-    if are_logits:
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities = scores / scores.sum(axis=1, keepdims=True)
+def _prediction_columns(scores: NDArray[np.float64], *, are_logits: bool) -> dict[str, Column]:
+    """Confidence, entropy (nats) and class of each row; a row without a distribution is missing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if are_logits:
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities = scores / scores.sum(axis=1, keepdims=True)
     logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    is_known = np.isfinite(probabilities).all(axis=1)
+    classes = probabilities.argmax(axis=1).astype(object)
+    classes[~is_known] = None
     return {
         "prediction.confidence": Column("numeric", probabilities.max(axis=1)),
         "prediction.entropy": Column("numeric", -(probabilities * logs).sum(axis=1)),
-        "prediction.class": Column("categorical", probabilities.argmax(axis=1).tolist()),
+        "prediction.class": Column("categorical", classes.tolist()),
     }
 
 
 def _matrix(values: Any) -> NDArray[np.float64]:
     """Vectors [rows, width] in double precision."""
-    if isinstance(values, list):
-        values = np.stack([to_array(value) for value in values])
+    values = np.stack([to_array(value) for value in values])
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-
-
-def _regular(values: Any) -> NDArray[Any]:
-    """An array [rows, ...]; of objects where the rows are of different shapes or types."""
-    if isinstance(values, np.ndarray):
-        return values
-    arrays = [to_array(v) if hasattr(v, "__array__") or hasattr(v, "detach") else v for v in values]
-    if arrays and all(isinstance(a, np.ndarray) and a.shape == arrays[0].shape for a in arrays):
-        return np.stack(arrays)
-    if any(isinstance(a, str | bool | type(None)) for a in arrays):
-        array = np.empty(len(arrays), dtype=object)
-        array[:] = arrays
-        return array
-    try:
-        return np.asarray(arrays)
-    except ValueError:
-        array = np.empty(len(arrays), dtype=object)
-        array[:] = arrays
-        return array
 
 
 def _feature_names(field: str, width: int, names: tuple[str, ...]) -> list[str]:

@@ -28,6 +28,7 @@ MAX_VECTORS = 500
 MAX_WIDTH = 64
 PERMUTATIONS = 999
 _SEED = 20_240_601
+_GREATEST = 1e30  # whose projections single precision still holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +56,12 @@ class EmbeddingFeature:
         return self.empty()
 
     def add(self, vectors: Floats) -> EmbeddingFeature:
-        """Sample from more vectors [rows, width]; those that are not finite are left out.
+        """Sample from more vectors [rows, width]; those with NaN or beyond 1e30 are left out.
 
         Raises:
             ValueError: the width is not that of the vectors before.
         """
-        vectors = np.ascontiguousarray(vectors[np.isfinite(vectors).all(axis=1)]) + 0.0
+        vectors = vectors[(np.abs(vectors) <= _GREATEST).all(axis=1)] + 0.0
         if not len(vectors):
             return self
         hashes = _hash_rows(vectors)

@@ -83,7 +83,7 @@ class NumericFeature:
         rows, low, high = numbers.size, numbers.min(), numbers.max()
         if np.isnan(low):
             numbers = numbers[~np.isnan(numbers)]
-        if not np.isfinite(low) or not np.isfinite(high):
+        if not (low >= -LARGEST and high <= LARGEST):
             numbers = np.clip(numbers, -LARGEST, LARGEST)
         missing = self.missing + rows - numbers.size
         return NumericFeature(self.values.add(to_ordinals(numbers)), missing)

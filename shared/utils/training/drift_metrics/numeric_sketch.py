@@ -23,7 +23,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _LOW_BITS = np.int64(0x7FFF_FFFF_FFFF_FFFF)
-LARGEST = np.finfo(np.float64).max
+_MAX = np.finfo(np.float64).max
+LARGEST = np.nextafter(_MAX, 0.0)  # of what is counted: an edge above it is still a double
 _DENSE_RANGE = 1 << 18  # keys that are counted in one array rather than sorted
 
 
@@ -40,7 +41,7 @@ def from_ordinals(ordinals: Ints) -> Floats:
     return bits.view(np.float64)
 
 
-LAST_ORDINAL = int(to_ordinals(np.array([LARGEST]))[0])
+LAST_ORDINAL = int(to_ordinals(np.array([_MAX]))[0])
 
 
 def quantile_groups(counts: Ints, parts: int) -> Ints:
@@ -103,7 +104,8 @@ class NumericSketch:
 
     def counts_between(self, edges: Ints) -> Ints:
         """Counts below the first edge, between neighbours, and from the last one up."""
-        cells = np.searchsorted(edges, self.keys << self.level, side="right")
+        starts = np.maximum(self.keys << self.level, -LAST_ORDINAL)
+        cells = np.searchsorted(edges, starts, side="right")
         return sum_into(cells, len(edges) + 1, self.counts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,10 +25,10 @@ def batches_of(dataset: Any, max_samples: int | None) -> Iterator[Any]:
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"max_samples is {max_samples}, allowed is 1 or more, or None for all.")
     if hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
-        dataset = dataset.with_format("numpy")
+        dataset = dataset.with_format(_hugging_face_format(dataset))
         return _slices(dataset, len(dataset), len(dataset.column_names), max_samples)
     if isinstance(dataset, Mapping):
-        columns: dict[str, NDArray[Any]] = {n: to_array(values) for n, values in dataset.items()}
+        columns = {str(name): regular_array(values) for name, values in dataset.items()}
         rows = min((len(values) for values in columns.values()), default=0)
         width = sum(
             values[0].size if rows and values.ndim > 1 else 1 for values in columns.values()
@@ -54,10 +54,11 @@ def fields_of(batch: Any) -> tuple[int, Fields]:
     Raises:
         ValueError: the columns have different lengths.
     """
+    fields: Fields
     if _is_frame(batch):
         fields = {str(name): _series(batch[name]) for name in batch.columns}
     elif isinstance(batch, Mapping):
-        fields = {str(name): _column(values) for name, values in batch.items()}
+        fields = {str(name): regular_array(values) for name, values in batch.items()}
     elif _is_array(batch):
         fields = {INPUT: to_array(batch)}
     else:
@@ -79,6 +80,28 @@ def to_array(values: Any) -> NDArray[Any]:
     return np.asarray(values)
 
 
+def regular_array(values: Any) -> NDArray[Any]:
+    """An array [rows, ...]; of objects [rows] where rows have different shapes or types."""
+    if _is_array(values):
+        return to_array(values)
+    rows = [to_array(v) if hasattr(v, "__array__") or hasattr(v, "detach") else v for v in values]
+    if rows and all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
+        return np.stack(rows)
+    if any(isinstance(row, str | bytes | bool | np.ndarray | None) for row in rows):
+        return _objects(rows)
+    try:
+        return np.asarray(rows)
+    except ValueError:  # lists of different lengths
+        return _objects(rows)
+
+
+def is_nested(values: NDArray[Any]) -> bool:
+    """True where a row holds several values."""
+    return values.dtype == object and any(
+        isinstance(row, list | tuple | dict) or getattr(row, "ndim", 0) for row in values
+    )
+
+
 class _Columns:
     """Columns that are cut by rows together."""
 
@@ -98,6 +121,12 @@ def _slices(source: Any, rows: int, width: int, max_samples: int | None) -> Iter
         return
     for start in range(0, rows, step):
         yield source[start : start + step]
+
+
+def _hugging_face_format(dataset: Any) -> str:
+    """Data frames keep doubles and times as they are; only arrays decode images."""
+    is_decoded = any(hasattr(kind, "decode_example") for kind in dataset.features.values())
+    return "numpy" if is_decoded else "pandas"
 
 
 def _sample_batches(dataset: Any, max_samples: int | None) -> Iterator[list[Any]]:
@@ -130,11 +159,13 @@ def _named(sample: Any) -> Mapping[str, Any]:
     if hasattr(sample, "_asdict"):
         fields: Mapping[str, Any] = sample._asdict()
         return fields
-    if isinstance(sample, tuple | list) and len(sample) == 2 and not _is_number(sample[0]):  # noqa: PLR2004 - input, label
-        return {INPUT: sample[0], LABEL: sample[1]}
-    if isinstance(sample, tuple) and len(sample) == 1:
-        return {INPUT: sample[0]}
-    return {INPUT: sample}
+    if not isinstance(sample, tuple) or all(map(_is_number, sample)):
+        return {INPUT: sample}
+    if len(sample) > 2:  # noqa: PLR2004 - input, label
+        raise ValueError(
+            f"A sample is a tuple of {len(sample)} items; give (input, label) or a mapping."
+        )
+    return dict(zip((INPUT, LABEL), sample, strict=False))
 
 
 def _is_number(value: Any) -> bool:
@@ -151,10 +182,15 @@ def _is_array(values: Any) -> bool:
 
 def _series(series: Any) -> NDArray[Any]:
     """A data frame's column; its nullable numbers become doubles with NaN."""
-    if getattr(series.dtype, "kind", "O") in "fiu":
+    kind = getattr(series.dtype, "kind", "O")
+    if kind == "M":
+        return np.asarray(series.to_numpy(dtype="datetime64[us]"))
+    if kind in "fiu":
         return np.asarray(series.to_numpy(dtype=float, na_value=np.nan))
-    return np.asarray(series.to_numpy())
+    return regular_array(series.tolist() if kind == "O" else series.to_numpy())
 
 
-def _column(values: Any) -> Any:
-    return to_array(values) if _is_array(values) or not isinstance(values, list) else values
+def _objects(values: list[Any]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

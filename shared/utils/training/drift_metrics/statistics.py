@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _MIN_EXPECTED = 10.0  # rows of a cell, in the smaller sample, for the quadratic form of JS
-_EXACT_TERMS = 48
+_TERMS = 48
 
 
 def js_divergence(p: Any, q: Any) -> float:
@@ -41,8 +41,9 @@ def js_divergence(p: Any, q: Any) -> float:
 def expected_js(reference: Ints, current: Ints) -> float:
     """The JS divergence, in bits, that two samples of one distribution show by chance.
 
-    Given the pooled counts, a cell's count in the smaller sample is nearly binomial: sparse cells
-    take the exact mean, the others the quadratic form (1 - t/N)(1/n + 1/m) / (8 ln 2).
+    Given its pooled count t of N, a cell's count in the smaller sample is nearly binomial: sparse
+    cells take the binomial mean, the others the quadratic form (1/n + 1/m) / (8 ln 2), both times
+    1 - t/N for drawing without replacement.
 
     Args:
         reference: counts [cells].
@@ -54,15 +55,14 @@ def expected_js(reference: Ints, current: Ints) -> float:
     pooled, repeats = np.unique(reference + current, return_counts=True)
     share = n / (n + m)
     sparse = pooled * share < _MIN_EXPECTED
-    dense = (1 - pooled / (n + m)) * (1 / n + 1 / m) / (8 * math.log(2))
-    means = np.where(sparse, 0.0, dense)
-    means[sparse] = _exact_means(pooled[sparse], n, m)
-    return float(means @ repeats)
+    means = np.full(len(pooled), (1 / n + 1 / m) / (8 * math.log(2)))
+    means[sparse] = _binomial_means(pooled[sparse], n, m)
+    return float(means * (1 - pooled / (n + m)) @ repeats)
 
 
-def _exact_means(pooled: Ints, n: int, m: int) -> Floats:
+def _binomial_means(pooled: Ints, n: int, m: int) -> Floats:
     """The mean term of cells that hold ``pooled`` rows, over their counts in the n of n + m."""
-    counts = np.arange(_EXACT_TERMS)
+    counts = np.arange(_TERMS)
     rest = np.maximum(pooled[:, None] - counts, 0)
     ratios = rest[:, :-1] / counts[1:] * (n / m)
     first = np.exp(pooled * math.log1p(-n / (n + m)))[:, None]
