@@ -153,7 +153,7 @@ def _work_until_killed(url: str) -> None:
         held = (job.job_id, job.fencing_token)
         try:
             manager.mark_running(*held)
-            for step in range(random.randrange(8)):
+            for step in range(random.randrange(12)):
                 time.sleep(random.uniform(0, 0.03))
                 manager.heartbeat(*held, {"step": step}, LEASE_SECONDS)
             with engine.begin() as connection:

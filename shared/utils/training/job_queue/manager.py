@@ -19,7 +19,7 @@ from utils.training.job_queue.clock import Clock, DatabaseClock
 from utils.training.job_queue.job import Heartbeat, Job, JobEvent, JobStatus, QueueStatistics
 from utils.training.job_queue.queries import to_job
 from utils.training.job_queue.submission import Submission, is_name, submit
-from utils.training.job_queue.tables import NAME_LENGTH, job
+from utils.training.job_queue.tables import NAME_LENGTH, WHOLE_JOB, job
 
 _logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class JobManager:
         """
         with self._engine.begin() as connection:
             held = connection.execute(
-                select(job).where(*claims.held_by(job_id, fencing_token)).with_for_update()
+                select(*WHOLE_JOB).where(*claims.held_by(job_id, fencing_token)).with_for_update()
             ).one_or_none()
             if held is None:
                 claims.refuse(connection, job_id, fencing_token, "marked as failed")
@@ -234,7 +234,7 @@ class JobManager:
         with self._engine.begin() as connection:
             row = transitions.request_cancel(connection, self._clock, job_id, reason, actor)
             if row is None:
-                row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+                row = connection.execute(select(*WHOLE_JOB).where(job.c.id == job_id)).one_or_none()
             if row is None or row.status in {JobStatus.COMPLETED, JobStatus.FAILED}:
                 claims.refuse(connection, job_id, None, "cancelled")
         return to_job(row)
@@ -275,7 +275,7 @@ class JobManager:
     def get_job(self, job_id: int) -> Job | None:
         """Read a job; None where there is none with that id."""
         with reading(self._engine) as connection:
-            row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+            row = connection.execute(select(*WHOLE_JOB).where(job.c.id == job_id)).one_or_none()
         return None if row is None else to_job(row)
 
     def list_jobs(

@@ -12,18 +12,16 @@ from sqlalchemy import true as always
 from utils.training.database import Page, decode_cursor, encode_cursor
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.job import Job, JobEvent, JobStatus, QueueStatistics
-from utils.training.job_queue.tables import CLAIMABLE, LEASED, LISTED, job, job_event
+from utils.training.job_queue.tables import CLAIMABLE, LEASED, LISTED, WHOLE_JOB, job, job_event
 
-_NOT_SHOWN = {"id", "status", "status_actor", "content_digest", "nudge_after", "num_nudges"}
-_SHOWN = tuple(column.name for column in job.c if column.name not in _NOT_SHOWN)
 _LARGEST_PAGE = 1000
 
 
 def to_job(row: Row[Any]) -> Job:
-    """Make a frozen value of a whole row of the job table."""
-    columns = row._mapping  # noqa: SLF001 - the public name of it
-    shown = {name: columns[name] for name in _SHOWN}
-    return Job(job_id=row.id, status=JobStatus(row.status), **shown)
+    """Make a frozen value of a row of WHOLE_JOB."""
+    columns = row._asdict()
+    columns["status"] = JobStatus(columns["status"])
+    return Job(**columns)
 
 
 def list_jobs(
@@ -34,7 +32,7 @@ def list_jobs(
     limit: int,
 ) -> Page[Job]:
     """A page of jobs, newest first, in any of the statuses and with the given values."""
-    query = select(job).order_by(job.c.id.desc())
+    query = select(*WHOLE_JOB).order_by(job.c.id.desc())
     if statuses is not None:
         query = query.where(LISTED, job.c.status.in_(list(statuses)))
     for name, value in equal_to.items():
@@ -43,7 +41,7 @@ def list_jobs(
     if cursor is not None:
         query = query.where(job.c.id < decode_cursor(cursor, int)[0])
     rows, more = page(connection, query, limit)
-    return Page(tuple(map(to_job, rows)), encode_cursor(rows[-1].id) if more else None)
+    return Page(tuple(map(to_job, rows)), encode_cursor(rows[-1].job_id) if more else None)
 
 
 def events_of(

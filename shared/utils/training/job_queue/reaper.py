@@ -11,7 +11,7 @@ from utils.training.job_queue.backoff import Backoff
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.job import Job
 from utils.training.job_queue.queries import to_job
-from utils.training.job_queue.tables import LEASED, job
+from utils.training.job_queue.tables import LEASED, WHOLE_JOB, job
 from utils.training.job_queue.transitions import give_up_attempt
 
 _ACTOR = "reaper"
@@ -40,7 +40,9 @@ def reap_expired(
         with engine.begin() as connection:
             # Two reapers share the work: what one has locked, or done, the other leaves alone.
             held = connection.execute(
-                select(job).where(job.c.id == job_id, is_expired).with_for_update(skip_locked=True)
+                select(*WHOLE_JOB)
+                .where(job.c.id == job_id, is_expired)
+                .with_for_update(skip_locked=True)
             ).one_or_none()
             if held is not None:
                 error = f"Worker '{held.worker_id}' did not renew its lease."

@@ -16,7 +16,7 @@ from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.errors import IdempotencyConflictError, InvalidJobError
 from utils.training.job_queue.job import JobStatus
 from utils.training.job_queue.settlement import settle
-from utils.training.job_queue.tables import NAME_LENGTH, job, job_dependency
+from utils.training.job_queue.tables import HAS_KEY, NAME_LENGTH, job, job_dependency
 
 _SMALLEST, _GREATEST = -(2**31), 2**31 - 1  # of the database's integer
 
@@ -91,7 +91,7 @@ def submit(connection: Connection, clock: DatabaseClock, wanted: Submission) -> 
     statement = (
         conflict_insert(connection.engine, job)
         .values(_row(clock, wanted))
-        .on_conflict_do_nothing(index_elements=[job.c.idempotency_key])
+        .on_conflict_do_nothing(index_elements=[job.c.idempotency_key], index_where=HAS_KEY)
         .returning(job.c.id)
     )
     job_id: int | None = connection.execute(statement).scalar()

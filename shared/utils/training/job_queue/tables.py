@@ -6,6 +6,7 @@ status, so that a change is one statement and none goes unrecorded.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from utils.training.database import Id, Json, UtcDateTime, metadata
-from utils.training.job_queue.job import FINISHED, HELD, JobStatus
+from utils.training.job_queue.job import FINISHED, HELD, Job, JobStatus
 
 NAME_LENGTH = 255
 STATUSES = tuple(str(status) for status in JobStatus)
@@ -43,6 +44,7 @@ CLAIMABLE_OF_TYPE = text(f"{_CLAIMABLE} AND max_attempts > 0")
 TO_BE_NUDGED = text(f"{_CLAIMABLE} AND num_nudges >= 0")
 LEASED = text(f"status IN {tuple(map(str, HELD))} AND num_nudges >= 0")
 LISTED = text("attempt > 0")
+HAS_KEY = text("idempotency_key IS NOT NULL")
 UNFINISHED = text(f"status NOT IN {tuple(map(str, FINISHED))} AND schedule_id IS NOT NULL")
 
 schedule = Table(
@@ -107,16 +109,19 @@ job = Table(
     Column("submitted_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
-    UniqueConstraint("idempotency_key"),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint("attempt BETWEEN 1 AND max_attempts", name="attempt"),
     CheckConstraint("unmet_dependencies >= 0", name="unmet_dependencies"),
     sqlite_autoincrement=True,  # the id of a deleted job is never given again
 )
 
+# A job as its value shows it: what a statement selects or returns.
+_SHOWN = [job.c[field.name] for field in fields(Job) if field.name in job.c]
+WHOLE_JOB = (job.c.id.label("job_id"), *_SHOWN)
 
-def _partial_index(name: str, condition: TextClause, *columns: Any) -> None:
-    Index(name, *columns, postgresql_where=condition, sqlite_where=condition)
+
+def _partial_index(name: str, condition: TextClause, *columns: Any, unique: bool = False) -> None:
+    Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
 # A claim reads its job off the head of one of these: its cost does not grow with the queue.
@@ -133,10 +138,12 @@ _partial_index("ix_job_nudge", TO_BE_NUDGED, job.c.nudge_after)
 _partial_index("ix_job_lease", LEASED, job.c.lease_expires_at)
 _partial_index("ix_job_status", LISTED, job.c.status, job.c.id)
 _partial_index("ix_job_of_schedule", UNFINISHED, job.c.schedule_id)
-Index(None, job.c.model_name, job.c.id)
-Index(None, job.c.schedule_id, job.c.id)
 Index(None, job.c.trace_id)
-Index(None, job.c.finished_at)
+# A claim has to write an entry into every index that its job is in: these leave empty values out.
+_partial_index("ix_job_model_name", text("model_name IS NOT NULL"), job.c.model_name, job.c.id)
+_partial_index("ix_job_schedule", text("schedule_id IS NOT NULL"), job.c.schedule_id, job.c.id)
+_partial_index("ix_job_finished_at", text("finished_at IS NOT NULL"), job.c.finished_at)
+_partial_index("uq_job_idempotency_key", HAS_KEY, job.c.idempotency_key, unique=True)
 
 job_dependency = Table(
     "job_dependency",

@@ -13,7 +13,7 @@ from utils.training.job_queue.claims import held_by, refuse
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.job import HELD, JobStatus
 from utils.training.job_queue.settlement import settle
-from utils.training.job_queue.tables import job
+from utils.training.job_queue.tables import WHOLE_JOB, job
 
 _ACTIVE = (JobStatus.PENDING, JobStatus.CLAIMED, JobStatus.RUNNING)
 
@@ -30,7 +30,7 @@ def start(connection: Connection, clock: DatabaseClock, job_id: int, token: int 
         started_at=clock.after(),
     )
     if row is None:
-        row = connection.execute(select(job).where(*held_by(job_id, token))).one_or_none()
+        row = connection.execute(select(*WHOLE_JOB).where(*held_by(job_id, token))).one_or_none()
     return row or refuse(connection, job_id, token, "started")
 
 
@@ -63,7 +63,7 @@ def finish(
         return row
     if token is not None:
         row = connection.execute(
-            select(job).where(
+            select(*WHOLE_JOB).where(
                 job.c.id == job_id, job.c.status == status, job.c.fencing_token == token
             )
         ).one_or_none()
@@ -91,7 +91,7 @@ def give_up_attempt(
         return finish(
             connection,
             clock,
-            held.id,
+            held.job_id,
             held.fencing_token,
             end,
             reason=reason,
@@ -102,7 +102,7 @@ def give_up_attempt(
     row = _move(
         connection,
         clock,
-        held.id,
+        held.job_id,
         held.fencing_token,
         [JobStatus(held.status)],
         JobStatus.PENDING,
@@ -112,7 +112,7 @@ def give_up_attempt(
         attempt=held.attempt + 1,
         **_pending_again(clock, delay),
     )
-    return row or refuse(connection, held.id, held.fencing_token, "returned")
+    return row or refuse(connection, held.job_id, held.fencing_token, "returned")
 
 
 def release(
@@ -157,7 +157,7 @@ def request_cancel(
             status_actor=actor,
             finished_at=case((is_pending, clock.after())),
         )
-        .returning(job)
+        .returning(*WHOLE_JOB)
     ).one_or_none()
     if row is not None:
         settle(connection, clock, job_id, JobStatus(row.status))
@@ -198,5 +198,5 @@ def _move(
             status_actor=actor or job.c.worker_id,
             **values,
         )
-        .returning(job)
+        .returning(*WHOLE_JOB)
     ).one_or_none()

@@ -135,7 +135,6 @@ def upgrade() -> None:
             ondelete="SET NULL",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
-        sa.UniqueConstraint("idempotency_key", name=op.f("uq_job_idempotency_key")),
         sqlite_autoincrement=True,
     )
     _create_partial_index(
@@ -164,10 +163,16 @@ def upgrade() -> None:
         ["schedule_id"],
         "status NOT IN ('completed', 'failed', 'cancelled') AND schedule_id IS NOT NULL",
     )
-    op.create_index(op.f("ix_job_model_name_id"), "job", ["model_name", "id"], unique=False)
-    op.create_index(op.f("ix_job_schedule_id_id"), "job", ["schedule_id", "id"], unique=False)
     op.create_index(op.f("ix_job_trace_id"), "job", ["trace_id"], unique=False)
-    op.create_index(op.f("ix_job_finished_at"), "job", ["finished_at"], unique=False)
+    _create_partial_index("ix_job_model_name", ["model_name", "id"], "model_name IS NOT NULL")
+    _create_partial_index("ix_job_schedule", ["schedule_id", "id"], "schedule_id IS NOT NULL")
+    _create_partial_index("ix_job_finished_at", ["finished_at"], "finished_at IS NOT NULL")
+    _create_partial_index(
+        "uq_job_idempotency_key",
+        ["idempotency_key"],
+        "idempotency_key IS NOT NULL",
+        unique=True,
+    )
     op.create_table(
         "job_dependency",
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -253,9 +258,11 @@ def upgrade() -> None:
     )
 
 
-def _create_partial_index(name: str, columns: list[Any], condition: str) -> None:
+def _create_partial_index(
+    name: str, columns: list[Any], condition: str, *, unique: bool = False
+) -> None:
     where = sa.text(condition)
-    op.create_index(name, "job", columns, postgresql_where=where, sqlite_where=where)
+    op.create_index(name, "job", columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
 def downgrade() -> None:
