@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 from flask import Response
 from flask_openapi3 import APIBlueprint
-from pydantic import RootModel
 
 from services.registry.metrics import RegistryMetrics
-from services.registry.models import ModelPath, NamePath, answer, find
+from services.registry.models import ModelPath, NamePath, find
 from services.registry.stores import Stores, guard_of
+from utils.service.answers import answer, schema_of
 from utils.service.contracts.models import Evaluation, PromotionRequest, RollbackRequest
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, caller, role
@@ -18,20 +18,12 @@ from utils.training.model_registry import Promotion, RegisteredModel
 from utils.training.promotion_gate import GatePolicy, Measurement, Verdict, decide
 
 
-class VerdictDocument(RootModel[Verdict]):
-    """Passed or not, why, and the numbers behind it."""
-
-
-class PromotionDocument(RootModel[Promotion]):
-    """A row of the audit."""
-
-
 def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
     """The gate's routes."""
     api = APIBlueprint("gate", __name__, url_prefix="/v1")
 
     @api.post(
-        "/models/<int:model_id>/evaluations", security=BEARER, responses={201: VerdictDocument}
+        "/models/<int:model_id>/evaluations", security=BEARER, responses={201: schema_of(Verdict)}
     )
     @role("trainer")
     def evaluate(path: ModelPath, body: Evaluation) -> Response:
@@ -44,7 +36,7 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         metrics.verdicts.labels(model.name, str(verdict.passed).lower()).inc()
         return answer(Verdict, verdict, HTTPStatus.CREATED)
 
-    @api.get("/models/<int:model_id>/verdict", security=BEARER, responses={200: VerdictDocument})
+    @api.get("/models/<int:model_id>/verdict", security=BEARER, responses={200: schema_of(Verdict)})
     @role("reader")
     def verdict(path: ModelPath) -> Response:
         """Read a model's newest verdict."""
@@ -55,7 +47,9 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
             )
         return answer(Verdict, found[0])
 
-    @api.post("/models/<int:model_id>/promote", security=BEARER, responses={200: PromotionDocument})
+    @api.post(
+        "/models/<int:model_id>/promote", security=BEARER, responses={200: schema_of(Promotion)}
+    )
     @role("trainer", "submitter")
     def promote(path: ModelPath, body: PromotionRequest) -> Response:
         """Give a model another tag; production wants a passing verdict, or force and a reason."""
@@ -75,7 +69,7 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         )
         return _announced(promotion)
 
-    @api.post("/names/<name>/rollback", security=BEARER, responses={200: PromotionDocument})
+    @api.post("/names/<name>/rollback", security=BEARER, responses={200: schema_of(Promotion)})
     @role("submitter")
     def rollback(path: NamePath, body: RollbackRequest) -> Response:
         """Put the production version before the present one back."""

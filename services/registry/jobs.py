@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from flask import Response
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field
 
-from services.registry.models import answer
 from services.registry.stores import Stores, guard_of
+from utils.service.answers import answer, no_content, schema_of
 from utils.service.artifacts import UnknownArtifactError
 from utils.service.contracts.models import CheckpointUpload
 from utils.service.problems import ProblemError
@@ -23,17 +23,13 @@ class JobPath(BaseModel):
     job_id: int = Field(ge=1)
 
 
-class CheckpointDocument(RootModel[JobCheckpoint]):
-    """A checkpoint in the store."""
-
-
 def routes(stores: Stores) -> APIBlueprint:
     """The routes of jobs' checkpoints."""
     api = APIBlueprint("checkpoints", __name__, url_prefix="/v1/jobs")
 
     @api.put("/<int:job_id>/checkpoint", security=BEARER)
     @role("trainer")
-    def save(path: JobPath, body: CheckpointUpload) -> tuple[str, int]:
+    def save(path: JobPath, body: CheckpointUpload) -> Response:
         """Note a job's newest checkpoint, which is in the store already."""
         if body.fence.job_id != path.job_id:
             raise ProblemError(
@@ -44,9 +40,9 @@ def routes(stores: Stores) -> APIBlueprint:
             raise UnknownArtifactError(f"{body.digest} is not in the store; upload it first.")
         store = stores.checkpoints.guarded_by(guard_of(body.fence))
         store.save(path.job_id, body.digest, body.file_name, body.step)
-        return "", HTTPStatus.NO_CONTENT.value
+        return no_content()
 
-    @api.get("/<int:job_id>/checkpoint", security=BEARER, responses={200: CheckpointDocument})
+    @api.get("/<int:job_id>/checkpoint", security=BEARER, responses={200: schema_of(JobCheckpoint)})
     @role("reader")
     def newest(path: JobPath) -> Response:
         """Read where a job's newest checkpoint is."""

@@ -7,12 +7,12 @@ from http import HTTPStatus
 
 from flask import Response
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field
 
 from services.registry.metrics import RegistryMetrics
 from services.registry.stores import Stores, guard_of
+from utils.service.answers import answer, page_schema_of, schema_of
 from utils.service.artifacts import UnknownArtifactError
-from utils.service.contracts.document import PageOf, to_json
 from utils.service.contracts.jobs import MODEL_NAME
 from utils.service.contracts.models import (
     CompareQuery,
@@ -48,32 +48,11 @@ class NamePath(BaseModel):
     name: str = Field(pattern=MODEL_NAME)
 
 
-class ModelDocument(RootModel[RegisteredModel]):
-    """A registered model."""
-
-
-class ModelPage(PageOf[RegisteredModel]):
-    """Some models."""
-
-
-class LineageDocument(RootModel[Lineage]):
-    """A model's ancestors and descendants."""
-
-
-class HistoryDocument(RootModel[list[Promotion]]):
-    """The audit of a name."""
-
-
-def answer(kind: object, value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """A dataclass as the JSON answer."""
-    return Response(to_json(kind, value), status=status, mimetype="application/json")
-
-
 def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
     """The models' routes."""
     api = APIBlueprint("models", __name__, url_prefix="/v1")
 
-    @api.post("/models", security=BEARER, responses={201: ModelDocument})
+    @api.post("/models", security=BEARER, responses={201: schema_of(RegisteredModel)})
     @role("trainer")
     def register(body: ModelRegistration) -> Response:
         """Register a version; a run that registered one before gets that one."""
@@ -88,14 +67,14 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         metrics.registered.labels(body.name).inc()
         return answer(RegisteredModel, registered, HTTPStatus.CREATED)
 
-    @api.get("/models", security=BEARER, responses={200: ModelPage})
+    @api.get("/models", security=BEARER, responses={200: page_schema_of(RegisteredModel)})
     @role("reader")
     def listing(query: ModelQuery) -> Response:
         """Search models, the newest first."""
         page = stores.models.list_models(**query.model_dump())
         return answer(Page[RegisteredModel], page)
 
-    @api.get("/models/tagged", security=BEARER, responses={200: ModelDocument})
+    @api.get("/models/tagged", security=BEARER, responses={200: schema_of(RegisteredModel)})
     @role("reader")
     def tagged(query: TaggedQuery) -> Response:
         """Read the version of a name that has a tag, now or at a time."""
@@ -112,13 +91,13 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         rows = json.loads(table.to_json(orient="records", date_format="iso"))
         return Response(json.dumps({"items": rows}), mimetype="application/json")
 
-    @api.get("/models/<int:model_id>", security=BEARER, responses={200: ModelDocument})
+    @api.get("/models/<int:model_id>", security=BEARER, responses={200: schema_of(RegisteredModel)})
     @role("reader")
     def show(path: ModelPath) -> Response:
         """Read a model."""
         return answer(RegisteredModel, find(stores, path.model_id))
 
-    @api.get("/models/<int:model_id>/lineage", security=BEARER, responses={200: LineageDocument})
+    @api.get("/models/<int:model_id>/lineage", security=BEARER, responses={200: schema_of(Lineage)})
     @role("reader")
     def lineage(path: ModelPath) -> Response:
         """Trace a model: ancestors, descendants, its run and the profile of its data."""
@@ -131,7 +110,7 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         profile = stores.models.reference_profile(path.model_id)
         return Response(json.dumps(profile), mimetype="application/json")
 
-    @api.get("/names/<name>/history", security=BEARER, responses={200: HistoryDocument})
+    @api.get("/names/<name>/history", security=BEARER, responses={200: schema_of(list[Promotion])})
     @role("reader")
     def history(path: NamePath) -> Response:
         """Read who gave which version which tag, when and why."""

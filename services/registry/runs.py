@@ -7,11 +7,11 @@ from http import HTTPStatus
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field
 
-from services.registry.models import answer
 from services.registry.stores import Stores, guard_of
-from utils.service.contracts.document import PageOf, PageQuery
+from utils.service.answers import answer, no_content, page_schema_of, schema_of
+from utils.service.contracts.document import PageQuery
 from utils.service.contracts.models import (
     CompareQuery,
     MetricBatch,
@@ -42,23 +42,11 @@ class MetricsQuery(PageQuery):
     name: str | None = Field(None, max_length=200)
 
 
-class RunDocument(RootModel[Run]):
-    """A run with its parameters, tags and last values."""
-
-
-class RunPage(PageOf[Run]):
-    """Some runs."""
-
-
-class PointPage(PageOf[MetricPoint]):
-    """Some points."""
-
-
 def routes(stores: Stores) -> APIBlueprint:
     """The runs' routes."""
     api = APIBlueprint("runs", __name__, url_prefix="/v1/runs")
 
-    @api.post("", security=BEARER, responses={201: RunDocument})
+    @api.post("", security=BEARER, responses={201: schema_of(Run)})
     @role("trainer")
     def begin(body: RunCreation) -> Response:
         """Begin a run; the same Idempotency-Key gives the same run again."""
@@ -72,7 +60,7 @@ def routes(stores: Stores) -> APIBlueprint:
         )
         return answer(Run, _find(stores, run_id), HTTPStatus.CREATED)
 
-    @api.get("", security=BEARER, responses={200: RunPage})
+    @api.get("", security=BEARER, responses={200: page_schema_of(Run)})
     @role("reader")
     def listing(query: RunQuery) -> Response:
         """List runs, the newest first."""
@@ -86,13 +74,13 @@ def routes(stores: Stores) -> APIBlueprint:
         rows = json.loads(table.to_json(orient="records", date_format="iso"))
         return Response(json.dumps({"items": rows}), mimetype="application/json")
 
-    @api.get("/<int:run_id>", security=BEARER, responses={200: RunDocument})
+    @api.get("/<int:run_id>", security=BEARER, responses={200: schema_of(Run)})
     @role("reader")
     def show(path: RunPath) -> Response:
         """Read a run, while it lives or after."""
         return answer(Run, _find(stores, path.run_id))
 
-    @api.get("/<int:run_id>/metrics", security=BEARER, responses={200: PointPage})
+    @api.get("/<int:run_id>/metrics", security=BEARER, responses={200: page_schema_of(MetricPoint)})
     @role("reader")
     def points(path: RunPath, query: MetricsQuery) -> Response:
         """Read some of a run's points, by name and time."""
@@ -101,14 +89,14 @@ def routes(stores: Stores) -> APIBlueprint:
 
     @api.post("/<int:run_id>/metrics", security=BEARER)
     @role("trainer")
-    def log(path: RunPath, body: MetricBatch) -> tuple[str, int]:
+    def log(path: RunPath, body: MetricBatch) -> Response:
         """Store a batch of points; one that is sent again replaces itself."""
         runs = stores.runs.guarded_by(guard_of(body.fence))
         points = [MetricPoint(p.name, p.value, p.step, p.epoch) for p in body.points]
         runs.log_metrics(path.run_id, points)
-        return "", HTTPStatus.NO_CONTENT.value
+        return no_content()
 
-    @api.post("/<int:run_id>/status", security=BEARER, responses={200: RunDocument})
+    @api.post("/<int:run_id>/status", security=BEARER, responses={200: schema_of(Run)})
     @role("trainer")
     def change(path: RunPath, body: RunStatusChange) -> Response:
         """Say how a run ended."""

@@ -60,6 +60,7 @@ def serve(build: Callable[[], Flask], settings: WebSettings) -> None:
             "graceful_timeout": _GRACE_SECONDS,
             "timeout": 0,  # long uploads and event streams are no hang
             "keepalive": 75,
+            "control_socket_disable": True,
             "accesslog": None,
             "logger_class": "utils.service.server.PlainLogger",
         },
