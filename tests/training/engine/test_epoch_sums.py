@@ -13,17 +13,13 @@ from utils.training.engine.loss import LossTerms
 
 def terms(loss, items, correct, predictions=None):
     counts = (items, correct, items if predictions is None else predictions)
-    return LossTerms(torch.tensor(loss), *(torch.tensor(count) for count in counts))
-
-
-def add(sums, given, num_samples):
-    sums.add(given.loss, given, num_samples)
+    return LossTerms(torch.tensor(loss * items), *(torch.tensor(count) for count in counts))
 
 
 def filled():
     sums = EpochSums()
-    add(sums, terms(1.0, 10, 5), num_samples=2)
-    add(sums, terms(4.0, 30, 30), num_samples=2)
+    sums.add(terms(1.0, 10, 5), num_samples=2)
+    sums.add(terms(4.0, 30, 30), num_samples=2)
     sums.commit()
     sums.seconds = 2.0
     return sums
@@ -40,7 +36,7 @@ def test_every_item_weighs_alike():
 
 def test_a_skipped_step_counts_its_batches_but_not_their_loss():
     sums = filled()
-    add(sums, terms(math.nan, 10, 0), num_samples=2)
+    sums.add(terms(math.nan, 10, 0), num_samples=2)
     sums.discard()
     result = sums.result(epoch=0)
     assert result.avg_loss == pytest.approx(3.25)
@@ -49,7 +45,7 @@ def test_a_skipped_step_counts_its_batches_but_not_their_loss():
 
 def test_a_task_without_accuracy_has_nan():
     sums = EpochSums()
-    add(sums, terms(1.0, 4, 0, predictions=0), num_samples=4)
+    sums.add(terms(1.0, 4, 0, predictions=0), num_samples=4)
     sums.commit()
     assert math.isnan(sums.result(epoch=0).avg_accuracy)
 
@@ -63,7 +59,7 @@ def test_an_empty_epoch_has_no_averages():
 def test_intervals_are_means_since_the_last_one():
     sums = filled()
     assert sums.interval() == pytest.approx((3.25, 35 / 40, 20.0))
-    add(sums, terms(2.0, 8, 4), num_samples=1)
+    sums.add(terms(2.0, 8, 4), num_samples=1)
     sums.commit()
     sums.seconds = 3.0
     assert sums.interval() == pytest.approx((2.0, 0.5, 8.0))
@@ -74,7 +70,7 @@ def test_loaded_sums_go_on_bit_for_bit():
     first.interval()
     second.load_state_dict(first.state_dict())
     for sums in (first, second):
-        add(sums, terms(0.1, 3, 1), num_samples=1)
+        sums.add(terms(0.1, 3, 1), num_samples=1)
         sums.commit()
         sums.seconds = 5.0
     assert first.interval() == second.interval()
@@ -85,6 +81,6 @@ def test_a_million_batches_stay_exact():
     sums = EpochSums()
     sums.load_state_dict({**filled().state_dict(), "totals": [0.0, 2.0**30, 2.0**30, 2.0**30]})
     for _ in range(100):
-        add(sums, terms(0.0, 1, 1), num_samples=1)
+        sums.add(terms(0.0, 1, 1), num_samples=1)
     sums.commit()
     assert sums.result(0).item_count == 2**30 + 100

@@ -184,7 +184,7 @@ def test_a_tracker_gets_means_over_the_interval():
     tracker = Tracker()
     loop = row_loop(tracker=tracker, log_interval_steps=4)
     losses = [
-        step.loss.item() for step in loop.steps(row_batches(9), _sums()) if step.is_optimizer_step
+        step.read_loss() for step in loop.steps(row_batches(9), _sums()) if step.is_optimizer_step
     ]
     assert [step for step, _ in tracker.logged] == [4, 8]
     first, second = (metrics for _, metrics in tracker.logged)

@@ -34,6 +34,8 @@ def item_count(num_items: ItemCount, loss: Tensor) -> ItemCount:
         AccumulationError: a ValueError; it is no count.
     """
     if isinstance(num_items, Tensor):
+        if num_items.ndim == 0 and num_items.dtype is torch.float32 is loss.dtype:
+            return num_items
         if num_items.numel() != 1:
             raise AccumulationError(
                 f"num_items has shape {list(num_items.shape)}; give one count, such as .sum()."

@@ -18,6 +18,7 @@ class AccumulationWindow:
 
     def __init__(self) -> None:
         self._first: ItemCount | None = None
+        self._seed: ItemCount | None = None
         self._total: ItemCount = 0
 
     def weight_of(self, num_items: ItemCount) -> ItemCount:
@@ -25,6 +26,18 @@ class AccumulationWindow:
         if self._first is None:
             self._first = _one_where_empty(num_items)
         return num_items / self._first
+
+    def seed_of(self, num_items: ItemCount) -> ItemCount:
+        """Return what a *summed* loss's backward pass begins with, before :meth:`add`.
+
+        It is one over the first micro-batch's items, for the whole window, so that a mean's
+        division costs no operation of its own.
+        """
+        if self._seed is None:
+            if self._first is None:
+                self._first = _one_where_empty(num_items)
+            self._seed = 1 / self._first
+        return self._seed
 
     def add(self, num_items: ItemCount) -> None:
         """Take in a micro-batch whose gradient is there."""
@@ -36,7 +49,7 @@ class AccumulationWindow:
 
     def clear(self) -> None:
         """Start over."""
-        self._first, self._total = None, 0
+        self._first, self._seed, self._total = None, None, 0
 
     def state(self) -> list[float]:
         """Return the first micro-batch's and all items as plain numbers; waits for the device."""
@@ -44,6 +57,7 @@ class AccumulationWindow:
 
     def restore(self, state: list[float]) -> None:
         """Continue from :meth:`state`'s numbers."""
+        self.clear()
         first, self._total = state
         self._first = first or None
 

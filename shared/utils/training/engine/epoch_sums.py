@@ -13,7 +13,7 @@ from utils.training.engine.outputs import EpochResult
 
 MAX_WAITING = 64  # micro-batches whose terms stay on the device
 
-Terms = tuple[Tensor, Tensor, Tensor, Tensor]  # loss, items, correct, predictions
+Terms = tuple[Tensor, Tensor, Tensor, Tensor]  # summed loss, items, correct, predictions
 
 
 class IntervalMeans(NamedTuple):
@@ -35,7 +35,7 @@ class EpochSums:
     """
 
     def __init__(self) -> None:
-        self._totals = [0.0, 0.0, 0.0, 0.0]  # loss times items, items, correct, predictions
+        self._totals = [0.0, 0.0, 0.0, 0.0]  # summed loss, items, correct, predictions
         self._marked = [0.0, 0.0, 0.0, 0.0, 0.0]  # the same and the seconds at the last interval
         self._waiting: list[Terms] = []
         self._num_committed = 0
@@ -45,9 +45,11 @@ class EpochSums:
         self.max_gradient_norm = 0.0
         self.seconds = 0.0  # of wall time, over all sittings of the epoch
 
-    def add(self, loss: Tensor, terms: LossTerms, num_samples: int) -> None:
-        """Take in one micro-batch and its detached mean loss."""
-        self._waiting.append((loss, terms.num_items, terms.num_correct, terms.num_predictions))
+    def add(self, terms: LossTerms, num_samples: int) -> None:
+        """Take in one micro-batch."""
+        self._waiting.append(
+            (terms.total.detach(), terms.num_items, terms.num_correct, terms.num_predictions)
+        )
         self.batch_count += 1
         self.sample_count += num_samples
 
@@ -67,8 +69,8 @@ class EpochSums:
         if self._num_committed:
             committed = self._waiting[: self._num_committed]
             columns = [torch.stack(column).tolist() for column in zip(*committed, strict=True)]
-            for loss, items, correct, predictions in zip(*columns, strict=True):
-                self._totals[0] += loss * items
+            for total, items, correct, predictions in zip(*columns, strict=True):
+                self._totals[0] += total
                 self._totals[1] += items
                 self._totals[2] += correct
                 self._totals[3] += predictions

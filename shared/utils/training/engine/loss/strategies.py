@@ -14,7 +14,7 @@ from utils.training.engine.loss.inputs import (
     logits_and_labels,
     mismatch,
 )
-from utils.training.engine.loss.terms import LossTerms, cross_entropy
+from utils.training.engine.loss.terms import LossTerms, cross_entropy, mean_of
 
 _DEFAULT_PAD_TOKEN_ID = 0
 
@@ -29,19 +29,19 @@ class _CrossEntropyLoss:
             LossError: a ValueError; missing inputs, or shapes that don't fit.
         """
         logits, targets = self._align(inputs)
-        return cross_entropy(logits, targets, class_weights_for(inputs, logits))[0]
+        return mean_of(*cross_entropy(logits, targets, class_weights_for(inputs, logits)))
 
     def compute_terms(self, inputs: LossInputs) -> LossTerms:
-        """Return the same mean with its denominator and the number of right predictions.
+        """Return the same as a sum, with its denominator and the number of right predictions.
 
         Raises:
             LossError: a ValueError; missing inputs, or shapes that don't fit.
         """
         logits, targets = self._align(inputs)
         weights = class_weights_for(inputs, logits)
-        loss, num_items = cross_entropy(logits, targets, weights)
+        total, num_items = cross_entropy(logits, targets, weights)
         num_predictions = num_items if weights is None else count_targets(targets)
-        return LossTerms(loss, num_items, count_correct(logits, targets), num_predictions)
+        return LossTerms(total, num_items, count_correct(logits, targets), num_predictions)
 
     def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Return logits and targets, classes in dimension 1, -100 where nothing counts."""

@@ -29,17 +29,27 @@ class LossStrategy(Protocol):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A batch's mean loss and its parts, all of them scalars on the device.
+    """A batch's summed loss and its parts, all of them scalars on the device.
 
-    ``num_items`` is the mean's denominator: the tokens or samples that count, or the sum of
-    their class weights, so that ``loss * num_items`` adds up over batches. ``num_correct`` of
-    ``num_predictions`` were right.
+    ``total`` is the sum, with its graph, and ``num_items`` the mean's denominator: the tokens or
+    samples that count, or the sum of their class weights. Both add up over batches.
+    ``num_correct`` of ``num_predictions`` were right.
     """
 
-    loss: Tensor
+    total: Tensor
     num_items: Tensor
     num_correct: Tensor
     num_predictions: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean, a scalar with a graph; 0 where nothing counts."""
+        return mean_of(self.total, self.num_items)
+
+
+def mean_of(total: Tensor, num_items: Tensor) -> Tensor:
+    """Divide a sum by its denominator; 0 where nothing counts."""
+    return total / torch.where(num_items > 0, num_items, 1)
 
 
 def loss_terms(strategy: LossStrategy, inputs: LossInputs) -> LossTerms:
@@ -64,7 +74,7 @@ def loss_terms(strategy: LossStrategy, inputs: LossInputs) -> LossTerms:
         )
     correct, predictions = _accuracy_of(inputs, loss.device)
     samples = torch.full((), _num_samples(inputs), device=loss.device)
-    return LossTerms(loss, samples, correct, predictions)
+    return LossTerms(loss * samples, samples, correct, predictions)
 
 
 def _num_samples(inputs: LossInputs) -> int:
@@ -87,7 +97,7 @@ def _accuracy_of(inputs: LossInputs, device: torch.device) -> tuple[Tensor, Tens
 def cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over the targets that count, finite where none does.
+    """Sum the cross-entropy over the targets that count.
 
     Args:
         logits: [n, classes] or [batch, classes, height, width].
@@ -95,7 +105,7 @@ def cross_entropy(
         class_weights: [classes] or None.
 
     Returns:
-        The mean, and its denominator.
+        The sum, and the denominator that makes it a mean.
 
     Raises:
         LossError: a ValueError; a target is no class (on CPU; elsewhere the device says so).
@@ -105,16 +115,13 @@ def cross_entropy(
     log_probabilities = torch.log_softmax(logits, 1, dtype=dtype)
     summed = _over_samples if logits.ndim == 2 else _over_pixels  # noqa: PLR2004 - [n, classes]
     try:
-        total, denominator = summed(log_probabilities, targets, class_weights)
+        return summed(log_probabilities, targets, class_weights)
     except IndexError as error:
         classes = logits.shape[1]
         raise LossError(
             f"A label is outside the {classes} classes of the logits ({error}); allowed are 0 to "
             f"{classes - 1}, and {IGNORED} for none."
         ) from error
-    if class_weights is None:
-        return total / denominator.clamp(min=1), denominator
-    return total / torch.where(denominator > 0, denominator, 1), denominator
 
 
 def _over_samples(
