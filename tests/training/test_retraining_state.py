@@ -230,3 +230,58 @@ def test_a_rebase_says_who_and_why(profiles, words):
     given = {"actor": "ada", "reason": "because", "replaces": 0, **words}
     with pytest.raises(ValueError, match="say who and why"):
         profiles.rebase("digits", {}, **given)
+
+
+def test_a_firing_and_its_job_are_one_transaction(open_store):
+    store = open_store()
+
+    def start(connection, firing_id):
+        return f"job of {firing_id}"
+
+    def fail(connection, firing_id):
+        raise ConnectionError("the job could not be submitted")
+
+    with pytest.raises(ConnectionError):
+        store.evaluate("digits", "w1", is_over=True, is_calm=False, start=fail)
+    assert store.firings("digits") == []
+    assert store.decisions("digits") == []
+    assert store.is_armed("digits")
+    decision = store.evaluate("digits", "w1", is_over=True, is_calm=False, start=start)
+    assert store.in_flight("digits").job_id == f"job of {decision.firing_id}"
+
+
+def test_a_training_that_nothing_fired_counts_as_in_flight(open_store):
+    store = open_store()
+    held = store.evaluate("digits", "w1", is_over=True, is_calm=False, is_busy=True)
+    assert held.held_back_by == "in_flight"
+    assert store.evaluate("digits", "w2", is_over=True, is_calm=False).fires
+
+
+def test_what_is_certain_needs_no_further_window_and_no_calm_one(open_store):
+    store = open_store(TriggerPolicy(cool_down_seconds=3600))
+    first = store.evaluate("digits", "w1", is_over=True, is_calm=False, now=NOON, is_certain=True)
+    assert first.fires
+    store.end(first.firing_id, "completed", NOON)
+    assert not store.is_armed("digits")
+    soon, later = NOON + timedelta(minutes=59), NOON + timedelta(hours=1)
+    again = store.evaluate("digits", "w2", is_over=True, is_calm=False, now=soon, is_certain=True)
+    assert again.held_back_by == "cool_down"
+    assert store.evaluate(
+        "digits", "w3", is_over=True, is_calm=False, now=later, is_certain=True
+    ).fires
+
+
+def test_every_brake_is_told_before_a_window_comes(open_store):
+    store = open_store(TriggerPolicy(daily_budget=1, cool_down_seconds=60))
+    assert store.brakes("digits", NOON) == ("hysteresis",)
+    assert store.brakes("digits", NOON, is_busy=True) == ("hysteresis", "in_flight")
+    feed(store, "o")
+    assert store.brakes("digits", NOON) == ()
+    feed(store, "o", start=NOON + timedelta(minutes=1))
+    assert store.brakes("digits", NOON + timedelta(minutes=1)) == (
+        "disarmed",
+        "in_flight",
+        "cool_down",
+        "budget",
+    )
+    assert open_store().brakes("never seen", NOON) == ()

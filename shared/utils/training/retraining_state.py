@@ -7,7 +7,7 @@ taken under the lock of the model's row, so of any number of evaluators exactly 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,8 @@ from utils.training.retraining_tables import trigger_evaluation, trigger_firing,
 
 Brake = Literal["hysteresis", "disarmed", "in_flight", "cool_down", "budget"]
 Outcome = Literal["completed", "failed", "cancelled"]
+Start = Callable[[Connection, int], str]
+"""Submits a firing's training in the transaction that decided it, and returns the job's id."""
 
 
 class UnknownFiringError(TrainingError, LookupError):
@@ -115,6 +117,9 @@ class TriggerStateStore(Store):
         is_calm: bool,
         reasons: Sequence[str] = (),
         now: datetime | None = None,
+        start: Start | None = None,
+        is_busy: bool = False,
+        is_certain: bool = False,
     ) -> TriggerDecision:
         """Count a window, and decide.
 
@@ -128,6 +133,11 @@ class TriggerStateStore(Store):
             is_calm: everything is below the warning level.
             reasons: the sentences of the triggers that fired.
             now: the present; the clock's time where left out.
+            start: called when the window fires, in the same transaction: a firing without its job
+                is never seen. Without it, the caller submits the job and calls `attach_job`.
+            is_busy: a training that no firing started is under way; it counts as one in flight.
+            is_certain: what is over is no noisy measurement, as the age of a model is none: it
+                fires without further windows, and without a calm one since the last firing.
 
         Raises:
             ValueError: the window is over and calm at once.
@@ -152,7 +162,11 @@ class TriggerStateStore(Store):
             if is_calm and not state.armed:
                 self._arm(connection, model_name)
             if is_over:
-                self._decide(connection, state, evaluation, present, reasons)
+                over = None if is_certain else self._count_over(connection, state)
+                brakes = self._brakes(connection, state, present, over, is_busy=is_busy)
+                brake = next(brakes, None)
+                firing = None if brake else self._fire(connection, row, start)
+                self._conclude(connection, evaluation, brake, firing)
             return _decision(connection.execute(_decisions(model_name, window)).one())
 
     def attach_job(self, firing_id: int, job_id: str) -> None:
@@ -201,6 +215,20 @@ class TriggerStateStore(Store):
             armed: bool | None = connection.execute(statement).scalar()
         return armed is not False
 
+    def brakes(
+        self, model_name: str, now: datetime | None = None, *, is_busy: bool = False
+    ) -> tuple[Brake, ...]:
+        """Every brake that would hold back a window that was over now; arguments as `evaluate`."""
+        present = utc_now() if now is None else _utc(now)
+        statement = select(trigger_state).where(trigger_state.c.model_name == model_name)
+        with self._reading() as connection:
+            state = connection.execute(statement).first()
+            if state is not None:
+                over = self._count_over(connection, state, still_to_come=1)
+                return tuple(self._brakes(connection, state, present, over, is_busy=is_busy))
+        unseen: list[Brake] = ["hysteresis"] if self._policy.windows_to_fire > 1 else []
+        return (*unseen, "in_flight") if is_busy else tuple(unseen)
+
     def _lock(self, connection: Connection, model_name: str) -> Row[Any]:
         """Make the model's row, or lock it until the transaction ends."""
         statement = conflict_insert(self._engine, trigger_state).values(
@@ -213,62 +241,67 @@ class TriggerStateStore(Store):
             ).returning(*trigger_state.c)
         ).one()
 
-    def _decide(
-        self,
-        connection: Connection,
-        state: Row[Any],
-        evaluation: int,
-        now: datetime,
-        reasons: Sequence[str],
+    def _conclude(
+        self, connection: Connection, evaluation: int, brake: Brake | None, firing: int | None
     ) -> None:
-        brake = self._brake(connection, state, now)
-        firing = None if brake else self._fire(connection, state.model_name, now, reasons)
         connection.execute(
             update(trigger_evaluation)
             .where(trigger_evaluation.c.id == evaluation)
             .values(held_back_by=brake, firing_id=firing)
         )
 
-    def _brake(self, connection: Connection, state: Row[Any], now: datetime) -> Brake | None:
-        """What holds an over window back, under the lock; the first of all brakes."""
-        if not state.armed:
-            return "disarmed"
+    def _count_over(
+        self, connection: Connection, state: Row[Any], *, still_to_come: int = 0
+    ) -> int:
+        """How many of the windows considered are over; those still to come will be."""
         last = select(trigger_evaluation.c.is_over).where(
             trigger_evaluation.c.model_name == state.model_name,
             trigger_evaluation.c.id > state.counted_from,
         )
-        last = last.order_by(trigger_evaluation.c.id.desc()).limit(self._policy.windows_considered)
-        if sum(connection.execute(last).scalars()) < self._policy.windows_to_fire:
-            return "hysteresis"
-        return self._firing_brake(connection, state.model_name, now)
+        size = self._policy.windows_considered - still_to_come
+        last = last.order_by(trigger_evaluation.c.id.desc()).limit(size)
+        return sum(connection.execute(last).scalars()) + still_to_come
 
-    def _firing_brake(self, connection: Connection, model_name: str, now: datetime) -> Brake | None:
+    def _brakes(
+        self,
+        connection: Connection,
+        state: Row[Any],
+        now: datetime,
+        over: int | None,
+        *,
+        is_busy: bool = False,
+    ) -> Iterator[Brake]:
+        """Every brake that holds a firing back; ``over`` None leaves out what is against noise."""
+        if over is not None and not state.armed:
+            yield "disarmed"
+        if over is not None and over < self._policy.windows_to_fire:
+            yield "hysteresis"
+        yield from self._firing_brakes(connection, state.model_name, now, is_busy=is_busy)
+
+    def _firing_brakes(
+        self, connection: Connection, model_name: str, now: datetime, *, is_busy: bool
+    ) -> Iterator[Brake]:
         day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        open_firing = trigger_firing.c.ended_at.is_(None)
-        in_flight, newest = connection.execute(
+        fired_at = trigger_firing.c.fired_at
+        in_flight, newest, used = connection.execute(
             select(
-                func.count().filter(open_firing),
-                func.max(trigger_firing.c.fired_at),
+                func.count().filter(trigger_firing.c.ended_at.is_(None)),
+                func.max(fired_at),
+                func.count().filter(fired_at >= day, fired_at < day + timedelta(days=1)),
             ).where(trigger_firing.c.model_name == model_name)
         ).one()
-        if in_flight:
-            return "in_flight"
+        if in_flight or is_busy:
+            yield "in_flight"
         if newest is not None and now < newest + timedelta(seconds=self._policy.cool_down_seconds):
-            return "cool_down"
-        today = select(func.count()).where(
-            trigger_firing.c.model_name == model_name,
-            trigger_firing.c.fired_at >= day,
-            trigger_firing.c.fired_at < day + timedelta(days=1),
-        )
-        used = connection.execute(today).scalar_one()
-        return "budget" if used >= self._policy.daily_budget else None
+            yield "cool_down"
+        if used >= self._policy.daily_budget:
+            yield "budget"
 
-    def _fire(
-        self, connection: Connection, model_name: str, now: datetime, reasons: Sequence[str]
-    ) -> int:
+    def _fire(self, connection: Connection, window: dict[str, Any], start: Start | None) -> int:
+        model_name = window["model_name"]
         firing_id: int = connection.execute(
             insert(trigger_firing)
-            .values(model_name=model_name, fired_at=now, reasons=list(reasons))
+            .values(model_name=model_name, fired_at=window["at"], reasons=window["reasons"])
             .returning(trigger_firing.c.id)
         ).scalar_one()
         connection.execute(
@@ -276,6 +309,11 @@ class TriggerStateStore(Store):
             .where(trigger_state.c.model_name == model_name)
             .values(armed=False)
         )
+        if start is not None:
+            job_id = start(connection, firing_id)
+            connection.execute(
+                update(trigger_firing).where(trigger_firing.c.id == firing_id).values(job_id=job_id)
+            )
         return firing_id
 
     def _arm(self, connection: Connection, model_name: str) -> None:

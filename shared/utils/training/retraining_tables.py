@@ -72,6 +72,19 @@ trigger_evaluation = Table(
 Index(None, trigger_evaluation.c.model_name, trigger_evaluation.c.id)
 Index(None, trigger_evaluation.c.firing_id)
 
+# What a model is retrained by, and what was last said of it.
+trigger_rule = Table(
+    "trigger_rule",
+    metadata,
+    Column("model_name", String(NAME_LENGTH), primary_key=True),
+    Column("rule", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_by", String(NAME_LENGTH), nullable=False),
+    Column("last_signal", Json),
+    Column("last_signal_at", UtcDateTime),
+)
+
 reference_profile = Table(
     "reference_profile",
     metadata,
