@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.figures import show
 
-HELPERS = {"__main__", "figures", "pairing", "peers", "workloads"}
+HELPERS = {"__main__", "figures", "interleaving", "pairing", "peers", "workloads"}
 
 
 def names() -> list[str]:
