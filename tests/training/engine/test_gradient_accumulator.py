@@ -208,6 +208,34 @@ class TestEqualsOneBigBatch:
         ours = update_by_accumulation(model, LanguageModelingLoss(), data, as_tensor)
         assert torch.equal(weights_of(ours), weights_of(model))
 
+    @pytest.mark.parametrize("count", [as_tensor, as_number])
+    @pytest.mark.parametrize(
+        "lengths", [UNEVEN, FIRST_ALL_IGNORED, ONE_MICRO_BATCH, [0] * STEPS * MICRO_BATCH]
+    )
+    @pytest.mark.parametrize("steps", [1, STEPS])
+    def test_for_summed_losses(self, steps, lengths, count):
+        """A sum with its count is the same as their quotient, one micro-batch a step too."""
+        strategy, data = LanguageModelingLoss(), sequences(lengths, "label")
+        results = []
+        for is_total in (False, True):
+            model = small_language_model(torch.float64)
+            scaler = GradScaler("cpu", init_scale=2.0**10)
+            optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+            accumulator = GradientAccumulator(optimizer, steps, 0.01, scaler=scaler)
+            for start in range(0, len(lengths), MICRO_BATCH):
+                terms = terms_of(model, strategy, rows(data, start, start + MICRO_BATCH))
+                accumulator.accumulate(
+                    terms.total if is_total else terms.loss,
+                    model,
+                    is_final_batch=start + MICRO_BATCH >= len(lengths),
+                    num_items=count(terms.num_items),
+                    is_total=is_total,
+                )
+            results.append((weights_of(model), accumulator.last_grad_norm))
+        (by_mean, norm_by_mean), (by_total, norm_by_total) = results
+        torch.testing.assert_close(by_total, by_mean, rtol=1e-12, atol=1e-14)
+        assert norm_by_total == pytest.approx(norm_by_mean)
+
     def test_a_loss_of_one_element_with_a_dimension_is_taken(self):
         model = nn.Linear(1, 1).double()
         accumulator = GradientAccumulator(torch.optim.SGD(model.parameters(), lr=1.0), 2)

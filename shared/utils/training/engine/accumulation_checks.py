@@ -34,7 +34,8 @@ def item_count(num_items: ItemCount, loss: Tensor) -> ItemCount:
         AccumulationError: a ValueError; it is no count.
     """
     if isinstance(num_items, Tensor):
-        if num_items.ndim == 0 and num_items.dtype is torch.float32 is loss.dtype:
+        is_ready = num_items.ndim == 0 and num_items.dtype is torch.float32 is loss.dtype
+        if is_ready and num_items.device == loss.device:
             return num_items
         if num_items.numel() != 1:
             raise AccumulationError(
