@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import UTC, datetime
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Integer, MetaData
+from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from utils.training.errors import TrainingError
 
 metadata = MetaData(
     naming_convention={
@@ -26,6 +30,10 @@ Id = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER counts up by
 Json = JSON(none_as_null=True)  # keeps the order of keys, and NaN and infinities (see `to_json`)
 
 _NON_FINITE = "$float"
+
+
+class NotJsonError(TrainingError, ValueError, DontWrapMixin):
+    """A value that JSON has no form for; it comes out of a statement's execution as it is."""
 
 
 def utc_now() -> datetime:
@@ -81,7 +89,7 @@ def to_json(value: Any, *, sort_keys: bool = False) -> str:
     strings; arrays and their scalars become lists and numbers.
 
     Raises:
-        ValueError: a value that has no such form.
+        NotJsonError: a ValueError; a value has no such form.
     """
     write = partial(
         json.dumps, allow_nan=False, default=_plain, sort_keys=sort_keys, ensure_ascii=False
@@ -91,12 +99,19 @@ def to_json(value: Any, *, sort_keys: bool = False) -> str:
     except ValueError:
         return write(_tagged(value))
     except TypeError as error:
-        raise ValueError(f"A value can't be written as JSON: {error}.") from error
+        raise NotJsonError(f"A value can't be written as JSON: {error}.") from error
+
+
+def content_digest(value: Any) -> str:
+    """SHA-256 of a value's JSON, equal for equal values: a retry is told from a conflict by it."""
+    return hashlib.sha256(to_json(value, sort_keys=True).encode()).hexdigest()
 
 
 def from_json(text: str | bytes) -> Any:
     """Read what :func:`to_json` wrote."""
-    return json.loads(text, object_hook=_untagged)
+    if isinstance(text, bytes):
+        text = text.decode()
+    return _DECODER.decode(text) if _NON_FINITE in text else json.loads(text)
 
 
 def _plain(value: Any) -> Any:
@@ -104,7 +119,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if hasattr(value, "tolist"):  # an array, or one of its scalars
         return value.tolist()
-    raise ValueError(
+    raise NotJsonError(
         f"{value!r} is of type {type(value).__name__}, which JSON has not; "
         "give numbers, strings, lists and dictionaries."
     )
@@ -124,3 +139,6 @@ def _untagged(item: dict[str, Any]) -> Any:
     if len(item) == 1 and isinstance(item.get(_NON_FINITE), str):
         return float(item[_NON_FINITE])
     return item
+
+
+_DECODER = json.JSONDecoder(object_hook=_untagged)

@@ -6,9 +6,11 @@ import os
 import select
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
@@ -17,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 from utils.training import migrations
 from utils.training.database.columns import from_json, to_json
 
+_IDLE = TransactionStatus.IDLE
 _BUSY_SECONDS = 60.0  # how long a writer of SQLite waits for the others
 
 
@@ -47,9 +50,7 @@ def reading(engine: Engine) -> Connection:
 
     That spares two round trips on Postgres, and the writers' lock on SQLite.
     """
-    if engine.dialect.name == "sqlite":
-        return engine.connect().execution_options(reads_only=True)
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    return engine.connect().execution_options(reads_only=True)
 
 
 def conflict_insert(engine: Engine | Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -93,14 +94,18 @@ def _postgres(location: str) -> Engine:
     }
     engine = create_engine(
         url,
-        connect_args={name: v for name, v in settings.items() if name not in url.query},
+        connect_args={name: v for name, v in settings.items() if name not in url.query}
+        | {"autocommit": True},  # `_begin` opens the transactions
         pool_size=5,
         max_overflow=10,
-        isolation_level="READ COMMITTED",  # a statement after a lock sees what the lock waited for
+        pool_reset_on_return=None,  # `_roll_back` does it, where there is something to roll back
         json_serializer=to_json,
         json_deserializer=from_json,
     )
+    # A statement after a lock sees what the lock waited for.
+    event.listen(engine, "begin", partial(_begin, "BEGIN ISOLATION LEVEL READ COMMITTED"))
     event.listen(engine, "checkout", _refuse_dead)
+    event.listen(engine, "reset", _roll_back)
     return _closing(engine)
 
 
@@ -118,7 +123,8 @@ def _sqlite(path: str) -> Engine:
         **size,
     )
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    # The writers' lock is taken at the start: a lock that is raised later fails at once when busy.
+    event.listen(engine, "begin", partial(_begin, "BEGIN IMMEDIATE"))
     event.listen(engine, "checkout", _refuse_forked)
     return _closing(engine)
 
@@ -162,10 +168,20 @@ def _use_write_ahead_log(connection: Any) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the writers' lock at the start: a lock that is raised later fails at once when busy."""
-    if not connection.get_execution_options().get("reads_only"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(statement: str, connection: Connection) -> None:
+    """Open a transaction, unless the connection only reads; the drivers open none by themselves."""
+    if connection.get_execution_options().get("reads_only"):
+        return
+    try:
+        connection.connection.cursor().execute(statement)
+    except connection.dialect.loaded_dbapi.Error:
+        connection.exec_driver_sql(statement)  # fails alike, and knows what to do then
+
+
+def _roll_back(connection: Any, *_: Any) -> None:
+    """Leave no transaction open on a connection that goes back to the pool."""
+    if connection.pgconn.transaction_status != _IDLE:
+        connection.rollback()
 
 
 def _refuse_forked(_: Any, record: Any, proxy: Any) -> None:
@@ -182,6 +198,7 @@ def _refuse_dead(connection: Any, record: Any, proxy: Any) -> None:
     """
     _refuse_forked(connection, record, proxy)
     poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
+    if not connection.closed:
+        poll.register(connection.fileno(), select.POLLIN)
+    if connection.closed or poll.poll(0):
         raise DisconnectionError("The server closed the connection.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from utils.training.database import Page, Store, to_json, utc_now
+from utils.training.database import Page, Store, content_digest, utc_now
 from utils.training.database.checks import check_name
 from utils.training.database.engine import conflict_insert
 from utils.training.database.paging import check_limit
@@ -70,7 +69,7 @@ class ExperimentDB(Store):
         config = dict(config or {})
         content = {"name": check_name("name", name), "config": config, "notes": notes}
         given = {"params": dict(params or {}), "tags": dict(tags or {})}
-        digest = hashlib.sha256(to_json(content | given, sort_keys=True).encode()).hexdigest()
+        digest = None if idempotency_key is None else content_digest(content | given)
         row = content | {
             "status": "running",
             "created_at": utc_now(),
@@ -87,7 +86,7 @@ class ExperimentDB(Store):
             return self._begun_before(idempotency_key, digest)
         return run_id
 
-    def _begun_before(self, key: str | None, digest: str) -> int:
+    def _begun_before(self, key: str | None, digest: str | None) -> int:
         statement = select(run.c.id, run.c.content_digest).where(run.c.idempotency_key == key)
         with self._reading() as connection:
             run_id, stored = connection.execute(statement).one()

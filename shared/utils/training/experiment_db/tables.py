@@ -38,7 +38,7 @@ run = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("idempotency_key", _NAME),
-    Column("content_digest", String(64), nullable=False),
+    Column("content_digest", String(64)),  # with an idempotency key
     UniqueConstraint("idempotency_key"),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
 )

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from utils.training.database import Page, decode_cursor
 from utils.training.database.paging import beyond, page_of
+from utils.training.database.prepared import PreparedSelect
 from utils.training.errors import UnknownNameError
 from utils.training.model_registry.records import RegisteredModel
 from utils.training.model_registry.tables import TAGS, model, model_metric, promotion
@@ -35,25 +36,31 @@ _UNREAD = {"id", "data_profile", "reference_profile", "idempotency_key", "conten
 COLUMNS = [model.c.id.label("model_id"), *(c for c in model.c if c.name not in _UNREAD)]
 
 _MODELS = select(*COLUMNS)
-BY_ID = _MODELS.where(model.c.id == bindparam("model_id"))
-BY_VERSION = _MODELS.where(
-    model.c.name == bindparam("name"), model.c.version == bindparam("version")
+_NAMED = _MODELS.where(model.c.name == bindparam("name"))
+
+BY_ID = PreparedSelect(_MODELS.where(model.c.id == bindparam("model_id")))
+BY_VERSION = PreparedSelect(_NAMED.where(model.c.version == bindparam("version")))
+BY_TAG_OF_NAME = PreparedSelect(
+    _NAMED.where(model.c.tag == bindparam("tag"))
+    .order_by(model.c.tagged_at.desc(), model.c.id.desc())
+    .limit(1)
 )
-_LATEST_FIRST = (model.c.tagged_at.desc(), model.c.id.desc())
-_METRICS = select(model_metric.c.name, model_metric.c.value).where(
-    model_metric.c.model_id == bindparam("model_id")
+_METRICS = PreparedSelect(
+    select(model_metric.c.name, model_metric.c.value).where(
+        model_metric.c.model_id == bindparam("model_id")
+    )
 )
 
 
 def read_one(
-    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
+    connection: Connection, statement: PreparedSelect, parameters: Mapping[str, Any]
 ) -> RegisteredModel | None:
     """The first model that a statement over :data:`COLUMNS` finds."""
-    row = connection.execute(statement, parameters).mappings().first()
-    if row is None:
+    rows = statement.rows(connection, parameters)
+    if not rows:
         return None
-    metrics = connection.execute(_METRICS, {"model_id": row["model_id"]})
-    return RegisteredModel(**row, metrics=dict(metrics.all()))
+    metrics = _METRICS.rows(connection, {"model_id": rows[0]["model_id"]})
+    return RegisteredModel(**rows[0], metrics={row["name"]: row["value"] for row in metrics})
 
 
 def read_many(connection: Connection, statement: Select[Any]) -> tuple[RegisteredModel, ...]:
@@ -67,15 +74,27 @@ def read_many(connection: Connection, statement: Select[Any]) -> tuple[Registere
     return tuple(RegisteredModel(**row, metrics=metrics[row["model_id"]]) for row in rows)
 
 
-def with_tag(tag: str, name: str | None, as_of: datetime | None) -> Select[Any]:
-    """Models that hold a tag, or held it at a time; the one that got it last comes first."""
-    statement = _MODELS.where(model.c.tag == tag).order_by(*_LATEST_FIRST)
+def names_with(connection: Connection, tag: str, as_of: datetime | None) -> list[str]:
+    """The names of which a version holds a tag, or held it at a time."""
+    holders = select(model.c.name).where(model.c.tag == tag)
     if as_of is not None:
-        then, since = _as_of(as_of)
-        statement = _MODELS.where(model.c.created_at <= as_of, then == tag).order_by(
-            func.coalesce(since, 0).desc(), model.c.id.desc()
-        )
-    return statement if name is None else statement.where(model.c.name == name)
+        then, _ = _as_of(as_of)
+        holders = select(model.c.name).where(model.c.created_at <= as_of, then == tag)
+    return list(connection.scalars(holders.distinct().order_by(model.c.name)))
+
+
+def holder_as_of(
+    connection: Connection, tag: str, name: str, as_of: datetime
+) -> RegisteredModel | None:
+    """Which version of a name held a tag at a time: the one that had got it last."""
+    then, since = _as_of(as_of)
+    statement = (
+        _MODELS.where(model.c.name == name, model.c.created_at <= as_of, then == tag)
+        .order_by(func.coalesce(since, 0).desc(), model.c.id.desc())
+        .limit(1)
+    )
+    found = read_many(connection, statement)
+    return found[0] if found else None
 
 
 def _as_of(time: datetime) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from utils.training.database import to_json, utc_now
+from utils.training.database import content_digest, utc_now
 from utils.training.database.checks import check_name, check_number
 from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
 from utils.training.model_registry.errors import AlreadyRegisteredError
@@ -37,22 +36,24 @@ def values_of(
     numbers = {name: check_number(f"The metric '{name}'", value) for name, value in metrics.items()}
     content = given | _facts_of_artifact(given)
     key = content.pop("idempotency_key")
-    digest = hashlib.sha256(to_json(content | {"metrics": numbers}, sort_keys=True).encode())
+    digest = None if key is None else content_digest(content | {"metrics": numbers})
     now = utc_now()
     row = content | {
         "tag": "experimental",
         "created_at": now,
         "tagged_at": now,
         "idempotency_key": key,
-        "content_digest": digest.hexdigest(),
+        "content_digest": digest,
     }
     return row, numbers
 
 
 def _facts_of_artifact(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Digest and size where they were not given; what is given is believed, unread."""
+    is_complete = given["artifact_digest"] is not None and given["model_size_mb"] is not None
     path = Path(given["checkpoint_path"])
     facts: dict[str, Any] = {}
-    if path.exists():
+    if not is_complete and path.exists():
         if given["artifact_digest"] is None:
             facts["artifact_digest"] = artifact_digest(path)
         if given["model_size_mb"] is None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from utils.training.database import Page, Store
@@ -352,15 +352,18 @@ def _holder(
     connection: Connection, tag: str, name: str | None, as_of: datetime | None
 ) -> RegisteredModel | None:
     """Who holds a tag; of several versions of a name, the one that got it last."""
-    statement = queries.with_tag(tag, name, as_of)
     if name is None:
-        names = select(func.distinct(statement.subquery().c.name))
-        holders = sorted(connection.scalars(names))
-        if len(holders) > 1:
+        names = queries.names_with(connection, tag, as_of)
+        if len(names) > 1:
             raise ValueError(
-                f"Several names have a {tag} model: {', '.join(holders)}; give the name of one."
+                f"Several names have a {tag} model: {', '.join(names)}; give the name of one."
             )
-    return queries.read_one(connection, statement.limit(1), {})
+        if not names:
+            return None
+        name = names[0]
+    if as_of is not None:
+        return queries.holder_as_of(connection, tag, name, as_of)
+    return queries.read_one(connection, queries.BY_TAG_OF_NAME, {"tag": tag, "name": name})
 
 
 def _known(tag: str) -> str:

@@ -43,7 +43,7 @@ model = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("tagged_at", UtcDateTime, nullable=False),
     Column("idempotency_key", String(NAME_LENGTH)),
-    Column("content_digest", String(64), nullable=False),
+    Column("content_digest", String(64)),  # with an idempotency key
     UniqueConstraint("name", "version"),
     UniqueConstraint("idempotency_key"),
     CheckConstraint(f"tag IN {TAGS}", name="tag"),

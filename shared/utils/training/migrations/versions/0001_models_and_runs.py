@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("tagged_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("idempotency_key", sa.String(length=255), nullable=True),
-        sa.Column("content_digest", sa.String(length=64), nullable=False),
+        sa.Column("content_digest", sa.String(length=64), nullable=True),
         sa.CheckConstraint(
             "tag IN ('production', 'staging', 'experimental', 'retired')", name=op.f("ck_model_tag")
         ),
@@ -69,7 +69,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("idempotency_key", sa.String(length=255), nullable=True),
-        sa.Column("content_digest", sa.String(length=64), nullable=False),
+        sa.Column("content_digest", sa.String(length=64), nullable=True),
         sa.CheckConstraint(
             "status IN ('running', 'completed', 'failed', 'cancelled', 'interrupted')",
             name=op.f("ck_run_status"),
