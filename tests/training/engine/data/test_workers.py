@@ -74,6 +74,13 @@ class Data:
         return torch.tensor([index, torch.get_num_threads(), os.getpid()])
 
 
+class Broken(Data):
+    def __getitem__(self, index):
+        if index == 9:
+            raise KeyError(index)
+        return super().__getitem__(index)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_leaves_the_workers_to_the_parent(number):
     process = start(f"signal.signal({int(number)}, lambda *_: stopped.append(1))")
@@ -113,6 +120,18 @@ def test_no_worker_is_left_after_an_error_in_the_training_loop(persistent):
         train()
     gc.collect()
     assert wait_until(lambda: children_of(os.getpid()) <= before)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_error_in_the_dataset_ends_the_workers_at_once(persistent):
+    before = children_of(os.getpid())
+    loader = ResumableDataLoader(
+        Broken(), 2, num_workers=2, persistent_workers=persistent, shuffle=False
+    )
+    for _ in range(2):  # a failed epoch doesn't keep the next one from starting
+        with pytest.raises(KeyError):
+            list(loader)
+        assert children_of(os.getpid()) <= before
 
 
 def test_a_worker_has_one_thread_and_there_are_as_many_as_asked_for():

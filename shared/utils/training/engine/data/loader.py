@@ -109,7 +109,23 @@ class ResumableDataLoader(DataLoader[Any]):
         if self.num_workers == 0 and not self.pin_memory:
             return map(self._batches.__getitem__, self._keys)
         with signals_held_back():
-            return iter(self._fetching)
+            batches = iter(self._fetching)
+        return self._ending_with(batches)
+
+    def _ending_with(self, batches: Any) -> Iterator[Any]:
+        """Pass batches on, and end the workers when the epoch ends, fails or is abandoned.
+
+        Left to the garbage collector, that stalls for 5 seconds a worker after an error, since
+        the queues are gone before the iterator asks the workers to leave.
+        """
+        is_kept = False
+        try:
+            yield from batches
+            is_kept = self.persistent_workers
+        finally:
+            if self.num_workers and not is_kept:
+                batches._shutdown_workers()  # noqa: SLF001 - torch offers no public way
+                self._fetching = self._fetching_loader()
 
     def _fetching_loader(self) -> DataLoader[Any]:
         return _FetchingLoader(
