@@ -332,6 +332,7 @@ class JobManager:
             .where(job.c.finished_at < finished_before)
             .order_by(job.c.finished_at)
             .limit(limit)
+            .with_for_update(skip_locked=True)  # waits for nobody, so nobody waits in a circle
         )
         with self._engine.begin() as connection:
             return connection.execute(delete(job).where(job.c.id.in_(old))).rowcount
