@@ -5,9 +5,13 @@ from __future__ import annotations
 from flask_openapi3 import OpenAPI
 
 from services.scheduler.claims import claims_api
+from services.scheduler.events import events_api
 from services.scheduler.jobs import jobs_api
+from services.scheduler.logs import logs_api
 from services.scheduler.parts import Parts
+from services.scheduler.schedules import schedules_api
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.triggers import triggers_api
 from utils.service.web import create_web_app
 
 
@@ -20,8 +24,15 @@ def create_app(settings: SchedulerSettings) -> OpenAPI:
         checks={"database": parts.check_database, "redis": parts.check_redis},
         metrics=parts.metrics,
     )
-    app.register_api(jobs_api(parts.manager, parts.nudge))
-    app.register_api(claims_api(parts.manager, parts.nudge))
+    for api in (
+        jobs_api(parts.manager, parts.nudge),
+        events_api(parts.manager, parts.streams),
+        logs_api(parts.engine, parts.manager, parts.logs),
+        claims_api(parts.manager, parts.nudge),
+        schedules_api(parts.schedules),
+        triggers_api(parts.retraining),
+    ):
+        app.register_api(api)
     app.extensions["parts"] = parts
     return app
 
@@ -29,5 +40,7 @@ def create_app(settings: SchedulerSettings) -> OpenAPI:
 def create_running_app(settings: SchedulerSettings) -> OpenAPI:
     """The app with its loops at work, for the process that serves it."""
     app = create_app(settings)
-    app.extensions["parts"].start()
+    parts: Parts = app.extensions["parts"]
+    app.extensions["on_stop"] = [parts.stopping.set]
+    parts.start()
     return app

@@ -8,9 +8,12 @@ import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from services.scheduler.events import EventStreams
+from services.scheduler.log_files import LogFiles
 from services.scheduler.loops.publisher import Publisher
 from services.scheduler.loops.reaper import Reaper
 from services.scheduler.metrics import Counters, QueueCollector
+from services.scheduler.retraining import Retraining
 from services.scheduler.settings import SchedulerSettings
 from utils.service.loops import Loop
 from utils.service.queue import create_queue
@@ -53,10 +56,21 @@ class Parts:
             self.counters,
         )
         self._publishing = Loop("publisher", publisher.publish, settings.publish_interval_seconds)
+        self.retraining = Retraining(self.engine, self.manager, self.counters, self.nudge)
+        self.logs = LogFiles(settings.log_folder, settings.max_log_bytes)
+        self.streams = EventStreams(
+            self.manager,
+            self.counters,
+            self.stopping,
+            interval_seconds=settings.event_interval_seconds,
+            longest_seconds=settings.stream_seconds,
+            most=max(1, settings.threads // 2),
+        )
         self._loops = [
             self._publishing,
             Loop("reaper", reaper.reap, settings.reap_interval_seconds),
             Loop("cron", self._tick, settings.cron_interval_seconds),
+            Loop("triggers", self.retraining.evaluate_ages, settings.trigger_interval_seconds),
         ]
 
     def start(self) -> None:

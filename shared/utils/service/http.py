@@ -67,7 +67,8 @@ class ServiceClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._token_file = token_file
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
 
     def call(
@@ -93,7 +94,7 @@ class ServiceClient:
         repeatable = content is None or isinstance(content, bytes)
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((httpx.TransportError, _TransientAnswerError)),
-            stop=tenacity.stop_after_delay(self._patience_seconds if repeatable else 0),
+            stop=tenacity.stop_after_delay(self.patience_seconds if repeatable else 0),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
             reraise=True,
         )
@@ -111,15 +112,22 @@ class ServiceClient:
 
     @contextmanager
     def stream(
-        self, path: str, *, headers: Mapping[str, str] | None = None, params: Any = None
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Any = None,
+        silence_seconds: float | None = None,
     ) -> Iterator[httpx.Response]:
-        """Read a long answer piece by piece.
+        """Read a long answer piece by piece; it has ended when it is silent for so long.
 
         Raises:
             RemoteError: the service refused; the message is its reason.
+            httpx.TransportError: the connection broke.
         """
+        timeout = httpx.Timeout(self._timeout_seconds, read=silence_seconds)
         with self._http.stream(
-            "GET", path, headers=self._headers(headers or {}), params=params, timeout=None
+            "GET", path, headers=self._headers(headers or {}), params=params, timeout=timeout
         ) as response:
             if response.is_error:
                 response.read()

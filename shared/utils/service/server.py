@@ -10,6 +10,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from utils.service.settings import WebSettings
 
@@ -26,6 +27,20 @@ class PlainLogger(Logger):
         self.loglevel = logging.INFO
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+
+class Worker(ThreadWorker):
+    """A process that answers, and tells the app when it is to end.
+
+    The app's ``extensions["on_stop"]`` lists what is called then, in a signal handler: something
+    short, such as the ``set`` of an event that streams and loops look at.
+    """
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin the graceful end."""
+        for stop in getattr(getattr(self, "wsgi", None), "extensions", {}).get("on_stop", ()):
+            stop()
+        super().handle_exit(sig, frame)
 
 
 class _Server(BaseApplication):
@@ -54,7 +69,7 @@ def serve(build: Callable[[], Flask], settings: WebSettings) -> None:
         build,
         {
             "bind": f"{settings.host}:{settings.port}",
-            "worker_class": "gthread",
+            "worker_class": "utils.service.server.Worker",
             "workers": 1,
             "threads": settings.threads,
             "graceful_timeout": _GRACE_SECONDS,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from services.scheduler.app import create_app
 from services.scheduler.settings import SchedulerSettings
@@ -15,6 +16,11 @@ from utils.service.clients.scheduler import SchedulerClient
 from utils.service.embedded.valkey import ValkeyServer
 
 ROLES = ("reader", "submitter", "trainer", "admin")
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log_request(self, *_):
+        """Say nothing of each request."""
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +50,7 @@ def settings(tmp_path, postgres_url, valkey):
 
 @pytest.fixture
 def app(settings):
-    app = create_app(settings)
-    yield app
-    app.extensions["parts"].close()
+    return create_app(settings)
 
 
 @pytest.fixture
@@ -55,21 +59,35 @@ def parts(app):
 
 
 @pytest.fixture
-def web(app):
-    """The app over a real socket, and a typed client for each role."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+def serving():
+    """Serve an app over a real socket; what is given has its URL and a client for each role."""
+    return contextmanager(serve)
+
+
+def serve(app):
+    parts = app.extensions["parts"]
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.port}"
-    folder = app.extensions["parts"].settings.tokens_file.parent
-    clients = {name: SchedulerClient(url, folder / f"{name}.token") for name in ROLES}
+    folder = parts.settings.tokens_file.parent
+    clients = {
+        name: SchedulerClient(url, folder / f"{name}.token", patience_seconds=5) for name in ROLES
+    }
     yield SimpleNamespace(url=url, **clients)
-    app.extensions["parts"].stopping.set()
+    parts.stopping.set()
     for client in clients.values():
         client.close()
     server.shutdown()
     thread.join()
     server.server_close()
+    parts.close()
+
+
+@pytest.fixture
+def web(app):
+    """The app over a real socket, and a typed client for each role."""
+    yield from serve(app)
 
 
 @pytest.fixture

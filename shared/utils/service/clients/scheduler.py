@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from utils.service.contracts.document import PageOf, from_json
-from utils.service.contracts.jobs import JobType, Progress
+from utils.service.clients.event_stream import follow
+from utils.service.contracts.document import MAX_PAGE, PageOf, from_json
+from utils.service.contracts.jobs import JobType, Progress, ScheduleRequest, Signal, TriggerRule
+from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.http import ServiceClient
 from utils.training.database import Page
-from utils.training.job_queue import Heartbeat, Job
+from utils.training.job_queue import Heartbeat, Job, JobEvent, Occurrence, Schedule
+
+
+@dataclass(frozen=True)
+class LogPiece:
+    """Some bytes of a log, in UTF-8, and the offset behind them."""
+
+    content: bytes
+    next_offset: int
 
 
 class SchedulerClient(ServiceClient):
@@ -158,6 +169,103 @@ class SchedulerClient(ServiceClient):
     def release(self, job_id: int, fencing_token: int, reason: str) -> Job:
         """Give the job back, unharmed."""
         return self._claimed(Job, job_id, "release", fencing_token, reason=reason)
+
+    def events(self, job_id: int, after: int | None = None) -> Iterator[JobEvent | Progress]:
+        """Follow a job until it is finished, over every break of the connection.
+
+        Args:
+            job_id: the job.
+            after: the id of the last event seen; None begins with the first one.
+
+        Yields:
+            Each change of its status once, and what its trainer reports in between.
+        """
+        return follow(self.stream, f"/v1/jobs/{job_id}/events", after, self.patience_seconds)
+
+    def history(self, job_id: int, after: int | None = None) -> tuple[JobEvent, ...]:
+        """What has happened to a job so far, oldest first (at most 200 events)."""
+        wanted = {"cursor": after, "limit": MAX_PAGE}
+        return self._page(JobEvent, f"/v1/jobs/{job_id}/events", wanted).items
+
+    def read_log(self, job_id: int, offset: int = 0) -> LogPiece:
+        """A piece of a job's log from a byte offset on; a negative one counts from the end."""
+        answer = self.call("GET", f"/v1/jobs/{job_id}/log", params={"offset": offset})
+        return LogPiece(answer.content, int(answer.headers["X-Next-Offset"]))
+
+    def append_log(self, job_id: int, fencing_token: int, text: str) -> None:
+        """Add lines to the log of the job that is held under this token."""
+        body = {"fencing_token": fencing_token, "text": text}
+        self.call("POST", f"/v1/jobs/{job_id}/log", body=body)
+
+    def create_schedule(self, schedule: ScheduleRequest) -> Schedule:
+        """Create a schedule; the same one again is the one that is there."""
+        return self._read(Schedule, "POST", "/v1/schedules", body=schedule.model_dump(mode="json"))
+
+    def list_schedules(self, *, cursor: str | None = None, limit: int = 50) -> Page[Schedule]:
+        """A page of schedules, oldest first."""
+        return self._page(Schedule, "/v1/schedules", {"cursor": cursor, "limit": limit})
+
+    def get_schedule(self, schedule_id: int) -> Schedule:
+        """One schedule."""
+        return self._read(Schedule, "GET", f"/v1/schedules/{schedule_id}")
+
+    def pause_schedule(self, schedule_id: int) -> Schedule:
+        """Let nothing run until it is resumed."""
+        return self._read(Schedule, "POST", f"/v1/schedules/{schedule_id}/pause")
+
+    def resume_schedule(self, schedule_id: int) -> Schedule:
+        """Go on from now."""
+        return self._read(Schedule, "POST", f"/v1/schedules/{schedule_id}/resume")
+
+    def delete_schedule(self, schedule_id: int) -> None:
+        """Delete a schedule; its jobs stay."""
+        self.call("DELETE", f"/v1/schedules/{schedule_id}")
+
+    def preview_schedule(self, schedule_id: int, count: int = 5) -> tuple[datetime, ...]:
+        """The next times at which it submits a job."""
+        return self._page(datetime, f"/v1/schedules/{schedule_id}/preview", {"count": count}).items
+
+    def schedule_history(self, schedule_id: int, limit: int = 50) -> tuple[Occurrence, ...]:
+        """What became of its last times, newest first."""
+        return self._page(
+            Occurrence, f"/v1/schedules/{schedule_id}/history", {"limit": limit}
+        ).items
+
+    def put_trigger(self, model_name: str, rule: TriggerRule) -> Trigger:
+        """Set the rule by which a model is trained again."""
+        body = rule.model_dump(mode="json")
+        return self._read(Trigger, "PUT", f"/v1/triggers/{model_name}", body=body)
+
+    def get_trigger(self, model_name: str) -> Trigger:
+        """A model's rule."""
+        return self._read(Trigger, "GET", f"/v1/triggers/{model_name}")
+
+    def list_triggers(self, *, cursor: str | None = None, limit: int = 50) -> Page[Trigger]:
+        """A page of rules, by their models' names."""
+        return self._page(Trigger, "/v1/triggers", {"cursor": cursor, "limit": limit})
+
+    def delete_trigger(self, model_name: str) -> None:
+        """Drop a model's rule."""
+        self.call("DELETE", f"/v1/triggers/{model_name}")
+
+    def explain_trigger(self, model_name: str) -> TriggerExplanation:
+        """What would fire now, what would not, and why."""
+        return self._read(TriggerExplanation, "GET", f"/v1/triggers/{model_name}/explain")
+
+    def signal(
+        self, model_name: str, signal: Signal, *, idempotency_key: str | None = None
+    ) -> SignalDecision:
+        """Tell what was seen of a model in one window, and learn what that leads to.
+
+        A window is known by its end and the version seen, or by the key where it has no end.
+        """
+        return self._read(
+            SignalDecision,
+            "POST",
+            f"/v1/triggers/{model_name}/signals",
+            body=signal.model_dump(mode="json"),
+            idempotency_key=idempotency_key,
+        )
 
     def _claimed(
         self, kind: type[Any], job_id: int, what: str, fencing_token: int, **body: Any
