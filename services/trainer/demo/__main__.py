@@ -24,6 +24,17 @@ from utils.training.engine.progress import epochs_table
 
 console = Console()
 
+_SHOWN = (
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "learning_rate",
+    "gradient_norm",
+    "epoch_duration",
+)
+
 
 def main() -> int:
     """Run the demonstration."""
@@ -34,8 +45,9 @@ def main() -> int:
     folder = (arguments.folder / arguments.task).absolute()
     shutil.rmtree(folder, ignore_errors=True)
     torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO if not console.is_terminal else logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s")
+    if not console.is_terminal:
+        logging.getLogger("utils.training").setLevel(logging.INFO)
     started = time.monotonic()
     failed = _run(DemoTask(arguments.task), folder)
     console.rule(f"{time.monotonic() - started:.0f} s")
@@ -52,7 +64,8 @@ def _run(demo: DemoTask, folder: Path) -> list[str]:
         f"1. Train on {len(data.train)} samples, validate on {len(data.validation)}"  # type: ignore[arg-type]
     )
     results = steps.train(demo, folder / "straight")
-    console.print(epochs_table(results["metrics_summary"]))
+    summary = results["metrics_summary"]
+    console.print(epochs_table(summary[[c for c in _SHOWN if c in summary]]))
     _show_alerts(results["alerts"])
 
     console.rule("2. Interrupt a second run in the middle of an epoch, resume it")

@@ -11,6 +11,8 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+
 from services.trainer.demo.task import DemoTask
 
 READY = "ready"
@@ -39,7 +41,8 @@ class Announce:
 def main() -> None:
     """Train, from the newest checkpoint where there is one."""
     task, folder, stop_epoch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.ERROR)  # the first run has shown its alerts
+    torch.set_num_threads(1)  # as the parent: sums in another order differ in the last bit
     demo = DemoTask(task)
     demo.trainer(folder, Announce(stop_epoch)).train(
         demo.sample.train, demo.sample.validation, resume_from="auto"

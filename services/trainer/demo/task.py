@@ -19,6 +19,7 @@ from utils.training.engine import (
     ValidationLoop,
     get_loss_strategy,
 )
+from utils.training.seed_manager import set_random_seed
 from utils.training.training_config import TrainingConfig
 
 SAMPLE_OF_TASK = {"vision": "digits", "text": "text"}
@@ -66,12 +67,14 @@ class DemoTask:
         )
 
     def trainer(self, folder: Path, hooks: Any = None) -> Trainer:
-        """A trainer of a fresh model."""
+        """A trainer of a fresh model, whose first weights follow from the seed too."""
+        config = self.config(folder)
+        set_random_seed(config.random_seed)
         model = self.sample.build_model()
         return Trainer(
             model=model,
             config=getattr(model, "config", None),
-            training_config=self.config(folder),
+            training_config=config,
             task_spec=self.sample.task_spec,
             hooks=hooks,
         )
