@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from utils.training.database import Page, decode_cursor
 from utils.training.database.paging import beyond, page_of
-from utils.training.database.prepared import PreparedSelect
+from utils.training.database.prepared import Prepared
 from utils.training.errors import UnknownNameError
 from utils.training.model_registry.records import RegisteredModel
 from utils.training.model_registry.tables import TAGS, model, model_metric, promotion
@@ -38,14 +38,14 @@ COLUMNS = [model.c.id.label("model_id"), *(c for c in model.c if c.name not in _
 _MODELS = select(*COLUMNS)
 _NAMED = _MODELS.where(model.c.name == bindparam("name"))
 
-BY_ID = PreparedSelect(_MODELS.where(model.c.id == bindparam("model_id")))
-BY_VERSION = PreparedSelect(_NAMED.where(model.c.version == bindparam("version")))
-BY_TAG_OF_NAME = PreparedSelect(
+BY_ID = Prepared(_MODELS.where(model.c.id == bindparam("model_id")))
+BY_VERSION = Prepared(_NAMED.where(model.c.version == bindparam("version")))
+BY_TAG_OF_NAME = Prepared(
     _NAMED.where(model.c.tag == bindparam("tag"))
     .order_by(model.c.tagged_at.desc(), model.c.id.desc())
     .limit(1)
 )
-_METRICS = PreparedSelect(
+_METRICS = Prepared(
     select(model_metric.c.name, model_metric.c.value).where(
         model_metric.c.model_id == bindparam("model_id")
     )
@@ -53,7 +53,7 @@ _METRICS = PreparedSelect(
 
 
 def read_one(
-    connection: Connection, statement: PreparedSelect, parameters: Mapping[str, Any]
+    connection: Connection, statement: Prepared, parameters: Mapping[str, Any]
 ) -> RegisteredModel | None:
     """The first model that a statement over :data:`COLUMNS` finds."""
     rows = statement.rows(connection, parameters)

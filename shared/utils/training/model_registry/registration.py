@@ -11,14 +11,17 @@ from sqlalchemy.exc import IntegrityError
 
 from utils.training.database import content_digest, utc_now
 from utils.training.database.checks import check_name, check_number
+from utils.training.database.prepared import Prepared
 from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
 from utils.training.model_registry.errors import AlreadyRegisteredError
 from utils.training.model_registry.tables import model, model_metric
 
 _BYTES_IN_MB = 1_000_000
 
-_INSERT = insert(model).returning(model.c.id)
-_INSERT_METRICS = insert(model_metric)
+_INSERT = Prepared(
+    insert(model).returning(model.c.id), [column.name for column in model.c if column.name != "id"]
+)
+_INSERT_METRICS = Prepared(insert(model_metric), [column.name for column in model_metric.c])
 
 
 def values_of(
@@ -69,10 +72,10 @@ def insert_model(
     Raises:
         IntegrityError: it was registered before, or its parent was not.
     """
-    model_id: int = connection.execute(_INSERT, row).scalar_one()
+    model_id: int = _INSERT.rows(connection, row)[0]["id"]
     if metrics:
         rows = [{"model_id": model_id, "name": n, "value": v} for n, v in metrics.items()]
-        connection.execute(_INSERT_METRICS, rows)
+        _INSERT_METRICS.run_many(connection, rows)
     return model_id
 
 
