@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from utils.training.artifact_digest import artifact_digest, artifact_size_bytes
 from utils.training.database import Page, Store, content_digest, utc_now
 from utils.training.database.checks import check_name
 from utils.training.database.engine import conflict_insert
@@ -23,7 +24,6 @@ from utils.training.experiment_db.points import Points, points_of, rows_of, writ
 from utils.training.experiment_db.records import Artifact, MetricPoint, Run
 from utils.training.experiment_db.status import change_status, known_status
 from utils.training.experiment_db.tables import run, run_artifact, run_metric
-from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

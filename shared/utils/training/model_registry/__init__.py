@@ -1,6 +1,6 @@
 """Versions of models: their metrics, tags, lineage and audit, on SQLite or Postgres."""
 
-from utils.training.model_registry.digests import artifact_digest
+from utils.training.artifact_digest import artifact_digest
 from utils.training.model_registry.errors import (
     AlreadyRegisteredError,
     ConflictError,

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from utils.training.artifact_digest import artifact_digest, artifact_size_bytes
 from utils.training.database import content_digest, utc_now
 from utils.training.database.checks import check_name, check_number
 from utils.training.database.prepared import Prepared
-from utils.training.model_registry.digests import artifact_digest, artifact_size_bytes
 from utils.training.model_registry.errors import AlreadyRegisteredError
 from utils.training.model_registry.tables import model, model_metric
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
+from utils.training.artifact_digest import artifact_digest as digest_of
 from utils.training.database import Page, Store
 from utils.training.database.paging import check_limit
 from utils.training.errors import UnknownNameError
 from utils.training.model_registry import promotions, queries, registration
-from utils.training.model_registry.digests import artifact_digest as digest_of
 from utils.training.model_registry.errors import UnknownModelError
 from utils.training.model_registry.records import (
     Lineage,
