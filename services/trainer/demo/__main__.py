@@ -48,6 +48,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")
     if not console.is_terminal:
         logging.getLogger("utils.training").setLevel(logging.INFO)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     started = time.monotonic()
     failed = _run(DemoTask(arguments.task), folder)
     console.rule(f"{time.monotonic() - started:.0f} s")

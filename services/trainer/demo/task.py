@@ -58,7 +58,7 @@ class DemoTask:
             )
         return TrainingConfig(
             learning_rate=5e-3,
-            batch_size=16,
+            batch_size=8,
             gradient_accumulation_steps=2,
             epochs=3,
             vocab_size=self.sample.task_spec.vocab_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from utils.training.engine.run import Run
 from utils.training.engine.weights import export_safetensors
 from utils.training.task_spec import TaskSpec
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -40,12 +43,23 @@ def _exports(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[st
             target = Path(config.checkpoint_dir) / WEIGHTS_NAME
             paths["weights_path"] = export_safetensors(run.model, target)
         if config.export_bundle:
-            from utils.training.export_utilities import create_export_bundle
-
-            paths["export_path"] = create_export_bundle(
-                model=run.model, config=model_config, task_spec=task_spec, training_config=config
-            )
+            paths["export_path"] = _export_bundle(run, model_config, task_spec)
     return paths
+
+
+def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec | None) -> Path:
+    """Export in every format that can hold the model; one that can't costs no finished training."""
+    from utils.training.export_utilities import ExportError, create_export_bundle
+
+    config = run.config
+    spec = task_spec or TaskSpec(
+        name="model", vocab_size=config.vocab_size, max_seq_len=config.max_seq_len
+    )
+    try:
+        return create_export_bundle(run.model, model_config, spec, config)
+    except ExportError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the error says it all
+        return error.bundle
 
 
 @contextmanager
