@@ -6,14 +6,21 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from utils.training.engine.epoch_sums import EpochSums
+from utils.training.engine.epoch_sums import MAX_WAITING, MAX_WAITING_VALUES, EpochSums
 from utils.training.engine.loss import LossTerms
 
 
-def terms(loss, items, correct, predictions=None):
-    counts = (items, correct, items if predictions is None else predictions)
-    return LossTerms(torch.tensor(loss * items), *(torch.tensor(count) for count in counts))
+def terms(loss, items, correct, predictions=None, classes=2):
+    """A batch whose mean loss over so many items is ``loss``; zero predictions are no accuracy."""
+    count = items if predictions is None else predictions
+    total, num_items = torch.tensor(loss * items), torch.tensor(items)
+    if not count:
+        return LossTerms(total, num_items)
+    predicted = (torch.arange(count) >= correct).long()  # the first ones are right
+    logits = nn.functional.one_hot(predicted, classes).float()
+    return LossTerms(total, num_items, logits, torch.zeros(count, dtype=torch.long))
 
 
 def filled():
@@ -75,6 +82,43 @@ def test_loaded_sums_go_on_bit_for_bit():
         sums.seconds = 5.0
     assert first.interval() == second.interval()
     assert first.result(1) == second.result(1)
+
+
+@pytest.mark.parametrize("classes", [2, 3 * MAX_WAITING_VALUES])
+def test_small_and_large_batches_count_the_same(classes):
+    sums = EpochSums()
+    for correct in (3, 1):
+        sums.add(terms(1.0, 4, correct, classes=classes), num_samples=4)
+    sums.commit()
+    assert sums.result(0).avg_accuracy == pytest.approx(4 / 8)
+
+
+def test_batches_of_different_numbers_of_classes_add_up():
+    sums = EpochSums()
+    for classes in (2, 5, 2):
+        sums.add(terms(1.0, 4, 2, classes=classes), num_samples=4)
+    sums.commit()
+    assert sums.result(0).avg_accuracy == pytest.approx(0.5)
+
+
+def test_pixels_are_counted():
+    logits = torch.zeros(2, 3, 4, 4)
+    logits[:, 1] = 1.0
+    targets = torch.ones(2, 4, 4, dtype=torch.long)
+    targets[0, 0] = torch.tensor([0, 0, 1, -100])
+    sums = EpochSums()
+    sums.add(LossTerms(torch.tensor(1.0), torch.tensor(31.0), logits, targets), num_samples=2)
+    sums.commit()
+    assert sums.result(0).avg_accuracy == pytest.approx(29 / 31)
+
+
+def test_terms_are_read_now_and_then():
+    sums = EpochSums()
+    for _ in range(MAX_WAITING + 1):
+        sums.add(terms(2.0, 3, 1), num_samples=1)
+        sums.commit()
+    assert len(sums._waiting) == 1
+    assert sums.result(0).avg_loss == pytest.approx(2.0)
 
 
 def test_a_million_batches_stay_exact():

@@ -11,55 +11,49 @@ ItemCount = int | float | Tensor
 class AccumulationWindow:
     """Weighs micro-batches so that their summed gradient becomes that of one big batch.
 
-    Each micro-batch's mean loss is weighed by its items over the first one's, so that gradients
-    keep the magnitude of a mean (fp16 has little room), and :meth:`divisor` makes the sum a mean
-    over all items. Counts on the device stay there.
+    A mean loss is weighed by its items over the first one's, so that gradients keep the magnitude
+    of a mean (fp16 has little room); a summed loss needs no weight. :meth:`divisor` makes the sum
+    of gradients a mean over all items. Counts on the device stay there.
     """
 
     def __init__(self) -> None:
         self._first: ItemCount | None = None
-        self._seed: ItemCount | None = None
-        self._total: ItemCount = 0
+        self._items: list[ItemCount] = []
 
     def weight_of(self, num_items: ItemCount) -> ItemCount:
-        """Return the weight of a micro-batch that holds so many items, before :meth:`add`."""
+        """Return the weight of a mean over so many items, before :meth:`add`."""
         if self._first is None:
             self._first = _one_where_empty(num_items)
         return num_items / self._first
 
-    def seed_of(self, num_items: ItemCount) -> ItemCount:
-        """Return what a *summed* loss's backward pass begins with, before :meth:`add`.
-
-        It is one over the first micro-batch's items, for the whole window, so that a mean's
-        division costs no operation of its own.
-        """
-        if self._seed is None:
-            if self._first is None:
-                self._first = _one_where_empty(num_items)
-            self._seed = 1 / self._first
-        return self._seed
-
     def add(self, num_items: ItemCount) -> None:
         """Take in a micro-batch whose gradient is there."""
-        self._total = self._total + num_items
+        self._items.append(num_items)
 
     def divisor(self) -> ItemCount:
         """Return what the summed gradient is to be divided by; 0 for a window without items."""
-        return 0.0 if self._first is None else self._total / self._first
+        total = self._total()
+        return total if self._first is None else total / self._first
+
+    def _total(self) -> ItemCount:
+        if all(isinstance(items, Tensor) for items in self._items) and self._items:
+            return torch.stack(self._items).sum()  # type: ignore[arg-type]
+        return sum(self._items)
 
     def clear(self) -> None:
         """Start over."""
-        self._first, self._seed, self._total = None, None, 0
+        self._first = None
+        self._items.clear()
 
     def state(self) -> list[float]:
         """Return the first micro-batch's and all items as plain numbers; waits for the device."""
-        return [float(self._first or 0), float(self._total)]
+        return [float(self._first or 0), float(self._total())]
 
     def restore(self, state: list[float]) -> None:
         """Continue from :meth:`state`'s numbers."""
-        self.clear()
-        first, self._total = state
+        first, total = state
         self._first = first or None
+        self._items = [total]
 
 
 def _one_where_empty(num_items: ItemCount) -> ItemCount:

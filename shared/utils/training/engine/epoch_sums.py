@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from utils.training.engine.loss import LossTerms
+from utils.training.engine.loss.accuracy import count_correct, count_targets
 from utils.training.engine.outputs import EpochResult
 
 MAX_WAITING = 64  # micro-batches whose terms stay on the device
-
-Terms = tuple[Tensor, Tensor, Tensor, Tensor]  # summed loss, items, correct, predictions
+MAX_WAITING_VALUES = 1 << 14  # logits of a batch that may wait for their accuracy: 64 KiB
 
 
 class IntervalMeans(NamedTuple):
@@ -30,14 +31,15 @@ class EpochSums:
     A window's batches count once :meth:`commit` says that they were trained on;
     :meth:`discard` drops those of a step left out for NaN or Inf. Terms wait on the device until
     :data:`MAX_WAITING` of them are read at once, and are added one by one, in double precision: so
-    the sums are the same however often somebody looks, or resumes. These are the numbers that
-    ranks would add together.
+    the sums are the same however often somebody looks, or resumes. Small batches on the CPU wait
+    for their accuracy too, since there an operation costs more than its arithmetic. These are the
+    numbers that ranks would add together.
     """
 
     def __init__(self) -> None:
         self._totals = [0.0, 0.0, 0.0, 0.0]  # summed loss, items, correct, predictions
         self._marked = [0.0, 0.0, 0.0, 0.0, 0.0]  # the same and the seconds at the last interval
-        self._waiting: list[Terms] = []
+        self._waiting: list[_Waiting] = []
         self._num_committed = 0
         self.batch_count = 0
         self.sample_count = 0
@@ -47,9 +49,7 @@ class EpochSums:
 
     def add(self, terms: LossTerms, num_samples: int) -> None:
         """Take in one micro-batch."""
-        self._waiting.append(
-            (terms.total.detach(), terms.num_items, terms.num_correct, terms.num_predictions)
-        )
+        self._waiting.append(_waiting(terms))
         self.batch_count += 1
         self.sample_count += num_samples
 
@@ -68,14 +68,11 @@ class EpochSums:
         """Bring the sums up to date, with one transfer from the device for each kind of term."""
         if self._num_committed:
             committed = self._waiting[: self._num_committed]
-            columns = [torch.stack(column).tolist() for column in zip(*committed, strict=True)]
-            for total, items, correct, predictions in zip(*columns, strict=True):
-                self._totals[0] += total
-                self._totals[1] += items
-                self._totals[2] += correct
-                self._totals[3] += predictions
             del self._waiting[: self._num_committed]
             self._num_committed = 0
+            for place, column in enumerate(_columns(committed)):
+                for value in column:
+                    self._totals[place] += value
         return self._totals
 
     def interval(self) -> IntervalMeans:
@@ -126,6 +123,54 @@ class EpochSums:
         self._marked = list(values.pop("marked"))
         for name, value in values.items():
             setattr(self, name, value)
+
+
+class _Waiting(NamedTuple):
+    """One batch's terms on the device, its predictions counted or yet to be."""
+
+    total: Tensor
+    num_items: Tensor
+    counts: tuple[Tensor, Tensor] | None  # right predictions, and all
+    logits: Tensor | None
+    targets: Tensor | None
+
+
+def _waiting(terms: LossTerms) -> _Waiting:
+    logits = terms.logits
+    if logits is not None and logits.ndim == 2 and _is_small(logits):  # noqa: PLR2004 - [n, classes]
+        return _Waiting(terms.total.detach(), terms.num_items, None, logits, terms.targets)
+    counts = (terms.num_correct, terms.num_predictions)
+    return _Waiting(terms.total.detach(), terms.num_items, counts, None, None)
+
+
+def _is_small(logits: Tensor) -> bool:
+    # On a GPU counting doesn't hold up the host, and a CUDA graph may write over its outputs.
+    return logits.numel() <= MAX_WAITING_VALUES and logits.device.type == "cpu"
+
+
+def _columns(waiting: list[_Waiting]) -> tuple[list[float], ...]:
+    """Read the summed losses, the items, the right predictions and all predictions."""
+    totals = torch.stack([batch.total for batch in waiting]).tolist()
+    items = torch.stack([batch.num_items for batch in waiting]).tolist()
+    counted = [batch.counts for batch in waiting if batch.counts is not None]
+    correct = torch.stack([right for right, _ in counted]).tolist() if counted else []
+    predictions = torch.stack([every for _, every in counted]).tolist() if counted else []
+    for group in _by_number_of_classes(waiting):
+        logits = torch.cat([logits for logits, _ in group])
+        targets = torch.cat([targets for _, targets in group])
+        correct.append(count_correct(logits, targets).item())
+        predictions.append(count_targets(targets).item())
+    return totals, items, correct, predictions
+
+
+def _by_number_of_classes(waiting: list[_Waiting]) -> Iterable[list[tuple[Tensor, Tensor]]]:
+    """Group the batches that are yet to be counted; almost always there is one group."""
+    groups: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for batch in waiting:
+        if batch.logits is not None and batch.targets is not None:
+            group = groups.setdefault(batch.logits.shape[1], [])
+            group.append((batch.logits, batch.targets))
+    return groups.values()
 
 
 def _ratio(total: float, count: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,7 +17,15 @@ LABEL_KEYS = ("labels", "label")
 PRIMARY_KEYS = ("input_ids", "pixel_values", "inputs")
 _LOSS_KEYS = ("attention_mask", "class_weights")
 
-Plan = tuple[tuple[str, str], ...]  # (parameter of forward, key of the batch)
+Call = tuple[tuple[str, str], ...]  # (parameter of forward, key of the batch)
+
+
+class Plan(NamedTuple):
+    """What becomes of each key of a mapping; made once for all batches with these keys."""
+
+    call: Call
+    label_key: str
+    loss_keys: tuple[str, ...]
 
 
 class BatchError(TrainingError, ValueError):
@@ -55,47 +63,50 @@ class ForwardPass:
             BatchError: a ValueError; there are no labels, or the model lacks an input.
         """
         if isinstance(batch, Mapping):
-            return self._from_mapping(batch, _labels_of(batch))
+            return self._from_mapping(batch)
         if isinstance(batch, tuple | list) and len(batch) > 1:
             *inputs, labels = batch
             if isinstance(inputs[0], Mapping):
-                return self._from_mapping(inputs[0], labels)
+                return self._from_mapping({**inputs[0], LABEL_KEYS[0]: labels})
             return self._loss_inputs(self.model(*inputs), labels)
         raise BatchError(
             f"The batch is a {type(batch).__name__}; give a mapping with 'labels', or a tuple of "
             "inputs and labels."
         )
 
-    def _from_mapping(self, batch: Mapping[str, Any], labels: Tensor) -> LossInputs:
+    def _from_mapping(self, batch: Mapping[str, Any]) -> LossInputs:
         keys = tuple(batch)
         plan = self._plans.get(keys)
         if plan is None:
-            plan = self._plans[keys] = plan_call(self.model, keys)
-        raw = self.model(**{parameter: batch[key] for parameter, key in plan})
-        inputs = self._loss_inputs(raw, labels)
-        for key in _LOSS_KEYS:
-            if key in batch:
-                inputs[key] = batch[key]
+            plan = self._plans[keys] = make_plan(self.model, keys)
+        raw = self.model(**{parameter: batch[key] for parameter, key in plan.call})
+        inputs = self._loss_inputs(raw, batch[plan.label_key])
+        for key in plan.loss_keys:
+            inputs[key] = batch[key]  # type: ignore[literal-required]
         return inputs
 
     def _loss_inputs(self, raw: Any, labels: Tensor) -> LossInputs:
         logits = raw if type(raw) is Tensor else ModelOutput.from_raw(raw).logits
-        inputs: LossInputs = {"logits": logits, "labels": labels}
-        inputs.update(self._constants)  # type: ignore[typeddict-item]
-        return inputs
+        return {"logits": logits, "labels": labels, **self._constants}  # type: ignore[typeddict-item]
 
 
-def _labels_of(batch: Mapping[str, Any]) -> Tensor:
-    for key in LABEL_KEYS:
-        if key in batch:
-            return batch[key]
-    raise BatchError(
-        f"The batch holds {', '.join(map(str, batch))} and no labels; add 'labels' to each sample, "
-        "or use the task's collator."
-    )
+def make_plan(model: nn.Module, keys: tuple[str, ...]) -> Plan:
+    """Decide what becomes of each key of a batch.
+
+    Raises:
+        BatchError: a ValueError; there are no labels, or a required parameter has no key.
+    """
+    label_key = next((key for key in LABEL_KEYS if key in keys), None)
+    if label_key is None:
+        raise BatchError(
+            f"The batch holds {', '.join(map(str, keys))} and no labels; add 'labels' to each "
+            "sample, or use the task's collator."
+        )
+    loss_keys = tuple(key for key in _LOSS_KEYS if key in keys)
+    return Plan(plan_call(model, keys), label_key, loss_keys)
 
 
-def plan_call(model: nn.Module, keys: tuple[str, ...]) -> Plan:
+def plan_call(model: nn.Module, keys: tuple[str, ...]) -> Call:
     """Decide which key of a batch goes to which parameter of the model's ``forward``.
 
     Raises:

@@ -25,6 +25,7 @@ from utils.training.engine.accumulation_window import AccumulationWindow, ItemCo
 from utils.training.engine.gradient_health import GradientHealth
 from utils.training.engine.gradient_monitor import GradientMonitor
 from utils.training.engine.gradient_norms import GradientNorms, measure_gradients
+from utils.training.engine.loss.terms import mean_of
 from utils.training.engine.optimizer_parameters import OptimizerParameters
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,9 @@ class GradientAccumulator:
         self._optimizer_steps = 0
         self._skipped_steps = 0
         self._parameters = OptimizerParameters(optimizer)
+        # A sum over a window overflows fp16 where its mean does not.
+        has_little_room = self.scaler is not None or self._parameters.include_fp16()
+        self._wants_means = accumulation_steps == 1 or has_little_room
 
     @property
     def is_lightning_managed(self) -> bool:
@@ -185,21 +189,27 @@ class GradientAccumulator:
     def _backward(self, loss: Tensor, num_items: ItemCount | None, *, is_total: bool) -> None:
         if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
             raise AccumulationError(loss_fault(loss))
+        items = 1 if num_items is None else item_count(num_items, loss)
+        if is_total and self._wants_means:
+            loss, is_total = mean_of(loss, items), False
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
-        if self.accumulation_steps == 1 and not is_total:
+        if self.accumulation_steps == 1:
             scaled.backward()
             return
-        items = 1 if num_items is None else item_count(num_items, loss)
-        weigh = self._window.seed_of if is_total else self._window.weight_of
-        weight = weigh(items)
+        if is_total:
+            scaled.backward()
+        else:
+            self._backward_weighed(scaled, items)
+        self._window.add(items)
+
+    def _backward_weighed(self, scaled: Tensor, items: ItemCount) -> None:
+        weight = self._window.weight_of(items)
         if isinstance(weight, Tensor):
-            scaled.backward(weight if weight.shape == loss.shape else weight.reshape(loss.shape))
+            scaled.backward(weight.reshape(scaled.shape))
         elif weight == 1:
             scaled.backward()
         else:
             scaled.backward(torch.full_like(scaled, weight))
-        if self.accumulation_steps > 1:
-            self._window.add(items)
 
     def _close_window(self, model: nn.Module) -> bool:
         names, gradients = self._parameters.gradients(model)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from utils.training.engine.confidence import ConfidenceAccumulator, ConfidenceMetrics
-from utils.training.engine.data import batch_size_of, iterate, to_device
+from utils.training.engine.data import iterate, to_device
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.forward import ForwardPass
@@ -146,7 +146,8 @@ class TrainingLoop:
         for index, (given, is_final) in enumerate(flagged, first_batch):
             batch = move(given)
             with autocast:
-                terms = loss_terms(strategy, forward(batch))
+                inputs = forward(batch)
+                terms = loss_terms(strategy, inputs)
             is_step = accumulator.accumulate(
                 terms.total,
                 model,
@@ -154,7 +155,7 @@ class TrainingLoop:
                 num_items=terms.num_items,
                 is_total=True,
             )
-            sums.add(terms, batch_size_of(batch))
+            sums.add(terms, len(inputs["logits"]))
             closes_window = accumulator.at_window_start
             if closes_window:
                 now = time.perf_counter()
@@ -258,7 +259,7 @@ class ValidationLoop:
         with self.precision.autocast:
             inputs = self._forward(batch)
             terms = loss_terms(self.loss_strategy, inputs)
-        sums.add(terms, batch_size_of(batch))
+        sums.add(terms, len(inputs["logits"]))
         sums.commit()
         if index < CONFIDENCE_BATCHES:
             confidence.update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -53,6 +54,11 @@ class OptimizerParameters:
     def forget(self) -> None:
         """Look at model and optimizer again the next time."""
         self._model = None
+
+    def include_fp16(self) -> bool:
+        """Whether any parameter, and so its gradient, is in half precision with its small range."""
+        groups = self._optimizer.param_groups
+        return any(p.dtype is torch.float16 for group in groups for p in group["params"])
 
     def have_gradients(self) -> bool:
         """Whether any parameter has a gradient now."""

@@ -17,10 +17,10 @@ def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Count where the greatest logit is the target's; an ignored target (-100) never is.
 
     Args:
-        logits: [n, classes] or [batch, classes, height, width].
+        logits: [n, classes] or [batch, classes, height, width], detached.
         targets: [n] or [batch, height, width].
     """
-    return torch.count_nonzero(predicted_classes(logits.detach()) == targets)
+    return torch.count_nonzero(predicted_classes(logits) == targets)
 
 
 def count_targets(targets: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from utils.training.engine.loss.accuracy import count_correct, count_targets
 from utils.training.engine.loss.inputs import (
     IGNORED,
     LossInputs,
@@ -32,7 +31,7 @@ class _CrossEntropyLoss:
         return mean_of(*cross_entropy(logits, targets, class_weights_for(inputs, logits)))
 
     def compute_terms(self, inputs: LossInputs) -> LossTerms:
-        """Return the same as a sum, with its denominator and the number of right predictions.
+        """Return the same as a sum, with its denominator and what accuracy is counted from.
 
         Raises:
             LossError: a ValueError; missing inputs, or shapes that don't fit.
@@ -40,8 +39,7 @@ class _CrossEntropyLoss:
         logits, targets = self._align(inputs)
         weights = class_weights_for(inputs, logits)
         total, num_items = cross_entropy(logits, targets, weights)
-        num_predictions = num_items if weights is None else count_targets(targets)
-        return LossTerms(total, num_items, count_correct(logits, targets), num_predictions)
+        return LossTerms(total, num_items, logits.detach(), targets)
 
     def _align(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Return logits and targets, classes in dimension 1, -100 where nothing counts."""

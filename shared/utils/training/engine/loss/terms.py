@@ -13,6 +13,7 @@ from utils.training.engine.loss.accuracy import count_correct, count_targets
 from utils.training.engine.loss.inputs import IGNORED, LossError, LossInputs
 
 _HALF_DTYPES = {torch.float16, torch.bfloat16}
+_ALMOST_NOTHING = 1e-12  # its inverse is finite, and times a gradient of 0 still 0
 _SUM = 2  # ATen's number of the reduction
 
 
@@ -29,27 +30,45 @@ class LossStrategy(Protocol):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A batch's summed loss and its parts, all of them scalars on the device.
+    """A batch's summed loss and what belongs to it; nothing here waits for the device.
 
-    ``total`` is the sum, with its graph, and ``num_items`` the mean's denominator: the tokens or
-    samples that count, or the sum of their class weights. Both add up over batches.
-    ``num_correct`` of ``num_predictions`` were right.
+    ``total`` is the sum, a scalar with its graph, and ``num_items`` the mean's denominator: the
+    tokens or samples that count, or the sum of their class weights. Both add up over batches.
+    ``logits`` (detached) and ``targets``, aligned as :func:`count_correct` takes them, are what
+    accuracy is counted from; both are None for a task that has none.
     """
 
     total: Tensor
     num_items: Tensor
-    num_correct: Tensor
-    num_predictions: Tensor
+    logits: Tensor | None = None
+    targets: Tensor | None = None
 
     @property
     def loss(self) -> Tensor:
         """The mean, a scalar with a graph; 0 where nothing counts."""
         return mean_of(self.total, self.num_items)
 
+    @property
+    def num_correct(self) -> Tensor:
+        """How many predictions were right, a scalar."""
+        if self.logits is None or self.targets is None:
+            return self._nothing()
+        return count_correct(self.logits, self.targets)
 
-def mean_of(total: Tensor, num_items: Tensor) -> Tensor:
+    @property
+    def num_predictions(self) -> Tensor:
+        """How many predictions there were to be right, a scalar."""
+        return self._nothing() if self.targets is None else count_targets(self.targets)
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros((), dtype=torch.int64, device=self.total.device)
+
+
+def mean_of(total: Tensor, num_items: Tensor | float) -> Tensor:
     """Divide a sum by its denominator; 0 where nothing counts."""
-    return total / torch.where(num_items > 0, num_items, 1)
+    if not isinstance(num_items, Tensor):
+        return total / max(num_items, _ALMOST_NOTHING)
+    return total / num_items.clamp(min=_ALMOST_NOTHING)
 
 
 def loss_terms(strategy: LossStrategy, inputs: LossInputs) -> LossTerms:
@@ -72,9 +91,8 @@ def loss_terms(strategy: LossStrategy, inputs: LossInputs) -> LossTerms:
             f"{type(strategy).__name__}.compute_loss returned {what}; return the mean as a scalar "
             "tensor."
         )
-    correct, predictions = _accuracy_of(inputs, loss.device)
     samples = torch.full((), _num_samples(inputs), device=loss.device)
-    return LossTerms(loss * samples, samples, correct, predictions)
+    return LossTerms(loss * samples, samples, *_predictions_in(inputs))
 
 
 def _num_samples(inputs: LossInputs) -> int:
@@ -83,15 +101,14 @@ def _num_samples(inputs: LossInputs) -> int:
     return 1 if first is None else len(first)
 
 
-def _accuracy_of(inputs: LossInputs, device: torch.device) -> tuple[Tensor, Tensor]:
+def _predictions_in(inputs: LossInputs) -> tuple[Tensor, Tensor] | tuple[None, None]:
     logits, labels = inputs.get("logits"), inputs.get("labels")
     if logits is not None and labels is not None and not labels.is_floating_point():
         # [batch, seq, classes] is left out: only the strategy knows whether it shifts.
         fits = logits.ndim in {2, 4} and logits.shape[:1] + logits.shape[2:] == labels.shape
         if fits:
-            return count_correct(logits, labels), count_targets(labels)
-    nothing = torch.zeros((), dtype=torch.int64, device=device)
-    return nothing, nothing
+            return logits.detach(), labels
+    return None, None
 
 
 def cross_entropy(
