@@ -41,7 +41,7 @@ class Parts:
             socket_connect_timeout=_REDIS_SECONDS,
         )
         self._queue = create_queue(settings.redis_url)
-        publisher = Publisher(
+        self.publisher = Publisher(
             self.engine,
             self.manager,
             self._queue,
@@ -55,7 +55,9 @@ class Parts:
             settings.reap_interval_seconds,
             self.counters,
         )
-        self._publishing = Loop("publisher", publisher.publish, settings.publish_interval_seconds)
+        self._publishing = Loop(
+            "publisher", self.publisher.publish, settings.publish_interval_seconds
+        )
         self.retraining = Retraining(self.engine, self.manager, self.counters, self.nudge)
         self.logs = LogFiles(settings.log_folder, settings.max_log_bytes)
         self.streams = EventStreams(

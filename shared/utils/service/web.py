@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from flask import Response, g, jsonify, redirect, request
@@ -68,6 +69,7 @@ def create_web_app(
     *,
     checks: Mapping[str, Check],
     metrics: CollectorRegistry,
+    optional_checks: Mapping[str, Check] = MappingProxyType({}),
 ) -> OpenAPI:
     """An app with everything but its own routes.
 
@@ -76,6 +78,7 @@ def create_web_app(
         settings: limits and the tokens file.
         checks: what ``/readyz`` tries, by name; a check that raises makes the service unready.
         metrics: what ``/metrics`` shows; request counts and latencies are added to it.
+        optional_checks: tried and told too, for what the service can do without for a while.
     """
     app = OpenAPI(
         name,
@@ -99,7 +102,7 @@ def create_web_app(
     _trace(app)
     _authenticate(app, TokenBook(settings.tokens_file))
     _limit_rates(app, settings.rate_limit)
-    _add_operational_routes(app, checks, metrics)
+    _add_operational_routes(app, checks, optional_checks, metrics)
     return app
 
 
@@ -178,7 +181,10 @@ def _measure(app: OpenAPI, metrics: CollectorRegistry) -> None:
 
 
 def _add_operational_routes(
-    app: OpenAPI, checks: Mapping[str, Check], metrics: CollectorRegistry
+    app: OpenAPI,
+    checks: Mapping[str, Check],
+    optional_checks: Mapping[str, Check],
+    metrics: CollectorRegistry,
 ) -> None:
     limiter: Limiter = app.extensions["rate_limiter"]
 
@@ -194,8 +200,10 @@ def _add_operational_routes(
     def readyz() -> tuple[Response, int]:
         states = {name: _state(name, check) for name, check in checks.items()}
         ready = all(state == "ok" for state in states.values())
+        states |= {name: _state(name, check) for name, check in optional_checks.items()}
+        word = "ok" if set(states.values()) <= {"ok"} else "degraded" if ready else "unready"
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return jsonify(status="ok" if ready else "unready", checks=states), status.value
+        return jsonify(status=word, checks=states), status.value
 
     @app.get("/metrics", doc_ui=False)
     @limiter.exempt
