@@ -140,13 +140,13 @@ def test_rows_that_go_missing_are_drift():
 
 
 def test_an_input_that_is_gone_is_critical_and_a_new_one_is_said():
-    left = {"age": table(500)[:, 0], "size": table(500, seed=1)[:, 0]}
+    left = {"age": table(500)[:, 0], "label_size": table(500, seed=1)[:, 0]}
     right = {"age": table(500, seed=2)[:, 0], "depth": table(500, seed=3)[:, 0]}
     for in_bins in (True, False):
         drift = compare(left, right, in_bins_of_reference=in_bins)
-        assert (drift.status, drift.affected_features) == ("critical", ["size"])
+        assert (drift.status, drift.affected_features) == ("critical", ["label_size"])
         assert drift.details["depth.new"] == 1.0
-    assert drift.details["size.absent"] == 1.0
+    assert drift.details["label_size.absent"] == 1.0
 
 
 def test_labels_and_predictions_are_compared_where_both_have_them():

@@ -10,7 +10,6 @@ from utils.training.drift_metrics.features import KINDS, Feature
 from utils.training.drift_metrics.samples import batches_of
 
 FORMAT_VERSION = 1
-OPTIONAL_FEATURES = ("label", "prediction.", "embedding")  # compared where both profiles have them
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Profile:
     @staticmethod
     def is_optional(name: str) -> bool:
         """True for what is no input of the model: production data often have no labels."""
-        return name.startswith(OPTIONAL_FEATURES)
+        return name in {"label", "embedding"} or name.startswith("prediction.")
 
     def check_comparable(self, other: Profile) -> None:
         """Refuse what can't be compared.
