@@ -6,9 +6,10 @@ import random
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from utils.training.database import open_database
+from utils.training.database.prepared import Prepared
 from utils.training.job_queue import JobManager
 
 
@@ -31,35 +32,37 @@ def _analyze(engine):
         connection.execute(text("ANALYZE"))
 
 
-def plan_of(manager, call):
-    """How the database would execute the claims that a call makes."""
-    engine, seen = manager._engine, []
+@pytest.fixture
+def plan_of(monkeypatch):
+    """How the database would execute the claim that a call has made."""
+    explained = []
 
-    def note(_connection, _cursor, statement, parameters, *_):
-        if statement.startswith("UPDATE"):
-            seen.append((statement, parameters))
+    def rows_and_plan(prepared, connection, parameters):
+        plan = prepared._plan(connection.dialect)
+        word = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+        given = plan.driver_parameters(parameters)
+        found = connection.connection.cursor().execute(f"{word} {plan.sql}", given)
+        explained.extend(" ".join(map(str, row)) for row in found.fetchall())
+        return rows(prepared, connection, parameters)
 
-    event.listen(engine, "before_cursor_execute", note)
-    call()
-    event.remove(engine, "before_cursor_execute", note)
-    word = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
-    with engine.begin() as connection:
-        return "\n".join(
-            " ".join(map(str, row))
-            for statement, parameters in seen
-            for row in connection.exec_driver_sql(f"{word} {statement}", parameters)
-        )
+    def explain(call):
+        assert call() is not None
+        return "\n".join(explained)
+
+    rows = Prepared.rows
+    monkeypatch.setattr(Prepared, "rows", rows_and_plan)
+    return explain
 
 
-def test_a_claim_sorts_nothing(manager_with_queue):
-    plan = plan_of(manager_with_queue, lambda: manager_with_queue.claim_job("w"))
+def test_a_claim_sorts_nothing(manager_with_queue, plan_of):
+    plan = plan_of(lambda: manager_with_queue.claim_job("w"))
     assert "ix_job_claim" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
 
 
-def test_a_claim_of_one_type_reads_over_no_other(manager_with_queue):
-    plan = plan_of(manager_with_queue, lambda: manager_with_queue.claim_job("w", "export"))
+def test_a_claim_of_one_type_reads_over_no_other(manager_with_queue, plan_of):
+    plan = plan_of(lambda: manager_with_queue.claim_job("w", "export"))
     assert "ix_job_claim_of_type" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Select
+from sqlalchemy import Connection, Dialect, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
 
 Converter = Callable[[Any], Any]
@@ -18,11 +18,13 @@ class Prepared:
     its pool, its SQL, its types' conversions and its errors are left.
     """
 
-    def __init__(self, statement: Select[Any] | Insert, keys: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, statement: Select[Any] | Insert | Update, keys: Sequence[str] | None = None
+    ) -> None:
         """Take a statement.
 
         Args:
-            statement: a SELECT, or an INSERT that may return columns.
+            statement: a SELECT, or an INSERT or UPDATE that may return columns.
             keys: the columns that an INSERT fills.
         """
         self._statement = statement
@@ -60,7 +62,7 @@ class _Plan:
     """A statement in one database's words."""
 
     def __init__(
-        self, statement: Select[Any] | Insert, keys: Sequence[str] | None, dialect: Dialect
+        self, statement: Select[Any] | Insert | Update, keys: Sequence[str] | None, dialect: Dialect
     ) -> None:
         compiled = statement.compile(
             dialect=dialect, column_keys=None if keys is None else list(keys)
@@ -73,7 +75,7 @@ class _Plan:
         self._columns = list(statement.exported_columns)
         self._names = [str(column.key) for column in self._columns]
         self._result_converters: list[tuple[str, Converter]] | None = None
-        binds = {name: b.type.dialect_impl(dialect) for name, b in compiled.binds.items()}
+        binds = {name: b.type.dialect_impl(dialect) for b, name in compiled.bind_names.items()}
         found = ((name, kind.bind_processor(dialect)) for name, kind in binds.items())
         self._bind_converters = [(name, convert) for name, convert in found if convert is not None]
 

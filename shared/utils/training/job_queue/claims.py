@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     String,
     TextClause,
     bindparam,
@@ -20,29 +19,28 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from utils.training.database import Guard
+from utils.training.database.prepared import Prepared
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.errors import (
     IllegalTransitionError,
     StaleClaimError,
     UnknownJobError,
 )
-from utils.training.job_queue.job import HELD, JobStatus
+from utils.training.job_queue.job import HELD, Job, JobStatus
+from utils.training.job_queue.queries import job_of
 from utils.training.job_queue.tables import CLAIMABLE, CLAIMABLE_OF_TYPE, WHOLE_JOB, job
 
 
 class Claims:
-    """The claim in its three forms: any job, one of a type, one by its id.
-
-    The statements are built once, since building one costs as much as executing it.
-    """
+    """The claim in its three forms: any job, one of a type, one by its id."""
 
     def __init__(self, clock: DatabaseClock) -> None:
         self._clock = clock
-        self._any = _statement(clock, CLAIMABLE)
-        self._of_type = _statement(
-            clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("wanted_type")
+        self._any = Prepared(_statement(clock, CLAIMABLE))
+        self._of_type = Prepared(
+            _statement(clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("wanted_type"))
         )
-        self._of_id = _statement(clock, CLAIMABLE, job.c.id == bindparam("wanted_id"))
+        self._of_id = Prepared(_statement(clock, CLAIMABLE, job.c.id == bindparam("wanted_id")))
 
     def claim(
         self,
@@ -52,23 +50,25 @@ class Claims:
         *,
         job_types: Collection[str] | None,
         job_id: int | None,
-    ) -> Row[Any] | None:
+    ) -> Job | None:
         """Give the worker the first claimable job of these types, or the job of this id."""
         values = {"worker": worker_id, **self._clock.values(now=timedelta(0), lease_end=lease)}
         if job_id is not None:
-            return connection.execute(self._of_id, values | {"wanted_id": job_id}).one_or_none()
+            return _only(self._of_id.rows(connection, values | {"wanted_id": job_id}))
         if job_types is None:
-            return connection.execute(self._any, values).one_or_none()
+            return _only(self._any.rows(connection, values))
         types = sorted(set(job_types))
         if len(types) > 1:
             types = _types_by_first_job(connection, self._clock, types)
         for job_type in types:
-            row = connection.execute(
-                self._of_type, values | {"wanted_type": job_type}
-            ).one_or_none()
-            if row is not None:
-                return row
+            claimed = _only(self._of_type.rows(connection, values | {"wanted_type": job_type}))
+            if claimed is not None:
+                return claimed
         return None
+
+
+def _only(rows: list[dict[str, Any]]) -> Job | None:
+    return job_of(rows[0]) if rows else None
 
 
 def _statement(

@@ -130,8 +130,7 @@ class JobManager:
         types = [job_types] if isinstance(job_types, str) else job_types
         lease = _lease(lease_seconds)
         with self._one_statement() as connection:
-            row = self._claims.claim(connection, worker_id, lease, job_types=types, job_id=job_id)
-        return None if row is None else to_job(row)
+            return self._claims.claim(connection, worker_id, lease, job_types=types, job_id=job_id)
 
     def heartbeat(
         self,

@@ -19,9 +19,12 @@ _LARGEST_PAGE = 1000
 
 def to_job(row: Row[Any]) -> Job:
     """Make a frozen value of a row of WHOLE_JOB."""
-    columns = row._asdict()
-    columns["status"] = JobStatus(columns["status"])
-    return Job(**columns)
+    return job_of(row._asdict())
+
+
+def job_of(columns: dict[str, Any]) -> Job:
+    """Make a frozen value of the same columns by their names."""
+    return Job(**columns | {"status": JobStatus(columns["status"])})
 
 
 def list_jobs(
