@@ -136,6 +136,6 @@ class CheckpointUpload(Request):
     """A job's newest checkpoint, already in the store: where its next attempt goes on."""
 
     digest: str = Digest
-    file_name: str = Field(pattern=r"^checkpoint_[\w]+\.pt$", max_length=100)
+    file_name: str = Field(pattern=r"^checkpoint_\w+\.(pt|tar)$", max_length=100)
     step: int = Field(ge=0)
     fence: Fence

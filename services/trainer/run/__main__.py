@@ -1,0 +1,59 @@
+"""Do one job: ``python -m services.trainer.run ORDER.json``, in the job's own folder.
+
+Exit code 0: the outcome is written, be it good or bad. 143: stopped on request, the state is saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from services.trainer.order import OUTCOME, Order, Outcome, write_file
+from services.trainer.run.evaluating import run_evaluation
+from services.trainer.run.exporting import run_export
+from services.trainer.run.failures import is_worth_another_try, sentence_of
+from services.trainer.run.job import RunningJob
+from services.trainer.run.training import run_training
+from utils.service.contracts.jobs import EvaluationJob, ExportJob, TrainingJob
+from utils.service.logs import tracing
+
+log = logging.getLogger(__name__)
+
+
+def main(path: Path) -> None:
+    """Do the job, and write its outcome beside the order."""
+    order = Order.model_validate_json(path.read_bytes())
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    torch.set_num_threads(order.threads)
+    with tracing(order.trace_id):
+        write_file(path.parent, OUTCOME, _outcome(order, path.parent))
+
+
+def _outcome(order: Order, folder: Path) -> Outcome:
+    try:
+        with RunningJob.of(order, folder) as job:
+            return Outcome(outcome="completed", result=_do(job))
+    except Exception as error:
+        log.exception("The job failed.")
+        return Outcome(
+            outcome="failed", error=sentence_of(error), retryable=is_worth_another_try(error)
+        )
+
+
+def _do(job: RunningJob) -> dict[str, object]:
+    config = job.order.config
+    if job.order.job_type == "training":
+        return run_training(job, TrainingJob.model_validate(config))
+    if job.order.job_type == "evaluation":
+        return run_evaluation(job, EvaluationJob.model_validate(config))
+    return run_export(job, ExportJob.model_validate(config))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

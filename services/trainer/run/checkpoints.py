@@ -1,0 +1,129 @@
+"""Checkpoints on their way: up as they are written, down where another attempt goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services.trainer.run.job import RunningJob
+from utils.service.contracts.models import CheckpointUpload
+from utils.service.http import RemoteError, UnreachableError
+from utils.service.packing import pack, unpack
+from utils.training.engine.checkpoint_folder import CheckpointFolder
+from utils.training.engine.retention import StoredCheckpoint
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.2
+_PACKED = ".tar"
+
+
+class CheckpointUploader:
+    """Uploads the newest checkpoint whenever there is a newer one, from a thread of its own.
+
+    The best epoch's goes along, in one tar with it, where it is another: the next attempt may end
+    elsewhere, and the best weights are what is registered.
+    """
+
+    def __init__(self, job: RunningJob, folder: CheckpointFolder) -> None:
+        self._job = job
+        self._folder = folder
+        self._staging = job.folder / "uploads"
+        self._uploaded: str | None = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="checkpoints", daemon=True)
+
+    def upload_newest(self) -> None:
+        """Bring the newest checkpoint into the store, unless it is there.
+
+        Raises:
+            RemoteError: the registry refused, as it does when the claim is over.
+            UnreachableError: a ConnectionError; the registry is away.
+        """
+        stored = self._folder.readable()
+        if not stored or stored[0].path.name == self._uploaded:
+            return
+        newest = stored[0]
+        path = self._staged(newest)
+        if path is None:
+            return
+        digest = self._job.registry.upload(path)
+        self._job.registry.save_checkpoint(
+            self._job.order.job_id,
+            CheckpointUpload(
+                digest=digest,
+                file_name=path.name,
+                step=newest.global_step,
+                fence=self._job.fence,
+            ),
+        )
+        self._uploaded = newest.path.name
+        shutil.rmtree(self._staging)
+        log.info("Uploaded %s.", newest.path.name)
+
+    def _staged(self, newest: StoredCheckpoint) -> Path | None:
+        """What is uploaded, held by links of our own; None where it was cleared away meanwhile."""
+        best = self._folder.best()
+        folder = self._staging / newest.path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for path in {newest.path, best or newest.path}:
+                _link(path, folder / path.name)
+        except FileNotFoundError:
+            return None
+        if best in (None, newest.path):
+            return folder / newest.path.name
+        packed = self._staging / f"{newest.path.stem}{_PACKED}"
+        pack(folder, packed)
+        return packed
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Upload the last one, so that a run that was stopped goes on from where it stood."""
+        self._end.set()
+        self._thread.join()
+        try:
+            self.upload_newest()
+        except (RemoteError, UnreachableError):
+            if kind is None:
+                raise
+            log.warning("The last checkpoint could not be uploaded.", exc_info=True)
+
+    def _loop(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            try:
+                self.upload_newest()
+            except (RemoteError, UnreachableError) as failure:
+                log.warning("A checkpoint waits: %s", failure)
+
+
+def fetch_newest(job: RunningJob, folder: Path, max_bytes: int) -> bool:
+    """Put the job's newest checkpoint where the engine looks for it; False where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = job.registry.newest_checkpoint(job.order.job_id)
+    if newest is None:
+        return False
+    arrived = job.registry.download(newest.digest, folder / newest.file_name)
+    if arrived.suffix == _PACKED:
+        unpack(arrived, folder, max_bytes=max_bytes)
+        arrived.unlink()
+    log.info("Going on from %s, step %d.", newest.file_name, newest.step)
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    os.link(source, target)

@@ -1,0 +1,160 @@
+"""What is told of a run while it trains: points to the registry, progress to the worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from services.trainer.run.job import RunningJob
+from utils.service.contracts.jobs import Progress
+from utils.service.contracts.models import MetricValue
+from utils.service.http import RemoteError, UnreachableError
+
+log = logging.getLogger(__name__)
+
+_SEND_SECONDS = 1.0
+_TELL_SECONDS = 0.2
+_MOST_POINTS = 5000  # of one batch
+_KIB_IN_MIB = 1024
+
+
+class MetricSender:
+    """Collects points of a run, and sends them in batches from a thread of its own.
+
+    A registry that is away delays them and loses none; the last ones go out at the end.
+    """
+
+    def __init__(self, job: RunningJob, run_id: int) -> None:
+        self._job = job
+        self._run_id = run_id
+        self._waiting: list[MetricValue] = []
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="metrics", daemon=True)
+
+    def add(
+        self, values: Mapping[str, float], *, step: int | None = None, epoch: int | None = None
+    ) -> None:
+        """Take points to send; those that are no number are left out."""
+        points = [
+            MetricValue(name=name, value=value, step=step, epoch=epoch)
+            for name, value in values.items()
+            if math.isfinite(value)
+        ]
+        with self._lock:
+            self._waiting += points
+
+    def send(self) -> None:
+        """Send what is waiting.
+
+        Raises:
+            RemoteError: the registry refused, as it does when the claim is over.
+            UnreachableError: a ConnectionError; the points wait for the next call.
+        """
+        while batch := self._waiting[:_MOST_POINTS]:
+            self._job.registry.log_metrics(self._run_id, batch, self._job.fence)
+            with self._lock:
+                del self._waiting[: len(batch)]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        try:
+            self.send()
+        except (RemoteError, UnreachableError):
+            if kind is None:
+                raise
+            log.warning("The last metrics could not be sent.", exc_info=True)
+
+    def _loop(self) -> None:
+        while not self._end.wait(_SEND_SECONDS):
+            try:
+                self.send()
+            except (RemoteError, UnreachableError) as failure:
+                log.warning("Metrics wait: %s", failure)
+
+
+class ReportingHooks:
+    """Turns what the engine tells its hooks into points and progress.
+
+    Args:
+        job: where progress goes.
+        sender: where points go.
+        batches: of an epoch.
+        total: batches of the run.
+        batch_size: samples of a batch.
+        interval: batches between two points of the loss.
+    """
+
+    def __init__(
+        self,
+        job: RunningJob,
+        sender: MetricSender,
+        *,
+        batches: int,
+        total: int,
+        batch_size: int,
+        interval: int,
+    ) -> None:
+        self._job = job
+        self._sender = sender
+        self._batches = batches
+        self._total = total
+        self._batch_size = batch_size
+        self._interval = interval
+        self._epoch = 0
+        self._pace: tuple[float, int] | None = None  # when and where this sitting began
+        self._told_at = -math.inf
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Note where the run is."""
+        self._epoch = epoch
+
+    def on_batch_end(self, batch_idx: int, loss: float) -> None:
+        """Tell the loss, now and then."""
+        now = time.monotonic()
+        step = self._epoch * self._batches + batch_idx + 1
+        self._pace = self._pace or (now, step)
+        if step % self._interval == 0:
+            self._sender.add({"train/loss": loss}, step=step, epoch=self._epoch)
+        if now - self._told_at >= _TELL_SECONDS:
+            self._told_at = now
+            self._tell(step, loss, now)
+
+    def on_epoch_end(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Tell an epoch's metrics."""
+        step = (epoch + 1) * self._batches
+        self._sender.add(metrics, step=step, epoch=epoch)
+        self._tell(step, metrics["train_loss"], time.monotonic())
+
+    def _tell(self, step: int, loss: float, now: float) -> None:
+        since, origin = self._pace or (now, step)
+        batches_per_second = (step - origin) / (now - since) if now > since else 0.0
+        left = max(self._total - step, 0) / batches_per_second if batches_per_second else None
+        self._job.tell(
+            Progress(
+                step=step,
+                total_steps=self._total,
+                epoch=self._epoch,
+                loss=loss if math.isfinite(loss) else None,
+                samples_per_second=batches_per_second * self._batch_size,
+                seconds_left=left,
+                memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_IN_MIB,
+                phase="train",
+            )
+        )

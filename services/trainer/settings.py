@@ -1,0 +1,54 @@
+"""What a trainer is told at its start."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from utils.service.contracts.jobs import JobType
+from utils.service.settings import Settings
+
+PREFIX = "TRAINING_TRAINER"
+
+SAMPLE_MODELS = tuple(
+    f"services.trainer.samples.{name}:build_model" for name in ("cells", "digits", "text")
+)
+
+
+def _words(value: object) -> object:
+    """Read a list as the environment has it: words with commas between them."""
+    if isinstance(value, str):
+        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return value
+
+
+def _own_name() -> str:
+    """A name that no other worker has, nor this one after a restart."""
+    return f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"[:100]
+
+
+class TrainerSettings(Settings):
+    """The trainer's settings, ``TRAINING_TRAINER_...`` in the environment."""
+
+    redis_url: str = Field(repr=False)
+    scheduler_url: str
+    registry_url: str
+    token_file: Path  # of a trainer's token, for both
+    data_folder: Path  # what jobs may read
+    work_folder: Path  # of running jobs, and of artifacts that were fetched
+    entry_points: Annotated[tuple[str, ...], BeforeValidator(_words)] = SAMPLE_MODELS
+    queues: Annotated[tuple[JobType, ...], BeforeValidator(_words)] = (
+        "training",
+        "evaluation",
+        "export",
+    )
+    name: str = Field(default_factory=_own_name, min_length=1, max_length=100)
+    lease_seconds: float = Field(60, ge=1, le=3600)
+    grace_seconds: float = Field(20, gt=0)  # for a run to write its state, before it is killed
+    max_artifact_bytes: int = Field(8 * 1024**3, ge=1024)  # of an unpacked one
+    threads: int = Field(1, ge=1, le=256)  # of PyTorch
