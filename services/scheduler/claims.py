@@ -19,7 +19,7 @@ from utils.service.contracts.jobs import (
     ReleaseRequest,
 )
 from utils.service.problems import ProblemDocument
-from utils.service.web import BEARER, role
+from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import Heartbeat, Job, JobManager, JobStatus
 
 _TAGS = [Tag(name="claims", description="For trainers; a stale fencing token is answered 409.")]
@@ -27,7 +27,9 @@ _TAGS = [Tag(name="claims", description="For trainers; a stale fencing token is 
 
 def claims_api(manager: JobManager, ended: Callable[[], None]) -> APIBlueprint:
     """The routes of claims; ``ended`` is called after each end of a claim."""
-    api = APIBlueprint("claims", __name__, url_prefix="/v1/claims", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "claims", __name__, url_prefix="/v1/claims", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
 
     @api.post(
         "",

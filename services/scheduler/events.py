@@ -18,7 +18,7 @@ from services.scheduler.metrics import Counters
 from utils.service.answers import answer_page, no_content, page_schema_of
 from utils.service.contracts.document import MAX_PAGE, Request, to_json
 from utils.service.problems import ProblemDocument, ProblemError
-from utils.service.web import BEARER, role
+from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import Job, JobEvent, JobManager
 
 EVENT_STREAM = "text/event-stream"
@@ -121,7 +121,9 @@ class EventStreams:
 
 def events_api(manager: JobManager, streams: EventStreams) -> APIBlueprint:
     """The routes of events."""
-    api = APIBlueprint("events", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "events", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
 
     @api.get("/<int:job_id>/events", security=BEARER, responses=_responses())
     @role("reader")

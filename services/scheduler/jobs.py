@@ -15,7 +15,7 @@ from utils.service.contracts.configs import checked_config
 from utils.service.contracts.jobs import Cancellation, JobQuery, JobSubmission
 from utils.service.logs import current_trace_id
 from utils.service.problems import ProblemDocument
-from utils.service.web import BEARER, caller, role
+from utils.service.web import BEARER, REFUSALS, caller, role
 from utils.training.job_queue import Job, JobManager, UnknownJobError
 
 _TAGS = [Tag(name="jobs", description="Work to be done, and how far it is.")]
@@ -37,7 +37,9 @@ class SubmissionHeaders(BaseModel):
 
 def jobs_api(manager: JobManager, submitted: Callable[[], None]) -> APIBlueprint:
     """The routes of jobs; ``submitted`` is called after each submission."""
-    api = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "jobs", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
 
     @api.post(
         "",

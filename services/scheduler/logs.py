@@ -14,7 +14,7 @@ from services.scheduler.log_files import LogFiles
 from utils.service.contracts.document import Request
 from utils.service.contracts.jobs import LogChunk
 from utils.service.problems import ProblemDocument
-from utils.service.web import BEARER, role
+from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import JobManager, fence
 
 NEXT_OFFSET = "X-Next-Offset"
@@ -30,7 +30,9 @@ class LogQuery(Request):
 
 def logs_api(engine: Engine, manager: JobManager, logs: LogFiles) -> APIBlueprint:
     """The routes of logs."""
-    api = APIBlueprint("logs", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "logs", __name__, url_prefix="/v1/jobs", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
 
     @api.get(
         "/<int:job_id>/log",

@@ -15,7 +15,7 @@ from utils.service.contracts.configs import checked_config
 from utils.service.contracts.document import MAX_PAGE, PageQuery, Request
 from utils.service.contracts.jobs import SchedulePreviewQuery, ScheduleRequest
 from utils.service.problems import ProblemDocument
-from utils.service.web import BEARER, role
+from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import (
     Occurrence,
     Schedule,
@@ -40,7 +40,9 @@ class HistoryQuery(Request):
 
 def schedules_api(schedules: TrainingScheduler) -> APIBlueprint:
     """The routes of schedules."""
-    api = APIBlueprint("schedules", __name__, url_prefix="/v1/schedules", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "schedules", __name__, url_prefix="/v1/schedules", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
 
     @api.post("", security=BEARER, responses={HTTPStatus.CREATED: schema_of(Schedule)})
     @role("submitter")

@@ -18,7 +18,7 @@ from utils.service.contracts.document import PageQuery
 from utils.service.contracts.jobs import MODEL_NAME, Signal, TriggerRule
 from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.problems import ProblemDocument
-from utils.service.web import BEARER, caller, role
+from utils.service.web import BEARER, REFUSALS, caller, role
 
 _TAGS = [Tag(name="triggers", description="When a model is trained again by itself.")]
 
@@ -31,7 +31,9 @@ class TriggerPath(BaseModel):
 
 def triggers_api(retraining: Retraining) -> APIBlueprint:
     """The routes of triggers."""
-    api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp_tags=_TAGS)
+    api = APIBlueprint(
+        "triggers", __name__, url_prefix="/v1/triggers", abp_tags=_TAGS, abp_responses=REFUSALS
+    )
     rules = retraining.rules
 
     @api.get("", security=BEARER, responses={HTTPStatus.OK: page_schema_of(Trigger)})

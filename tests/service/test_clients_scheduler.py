@@ -24,7 +24,7 @@ def event(event_id, status):
         job_id=1,
         at=datetime(2026, 3, 2, tzinfo=UTC),
         from_status=None,
-        to_status=status,
+        to_status=JobStatus(status),
         attempt=1,
         reason=None,
         actor=None,

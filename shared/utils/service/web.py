@@ -40,6 +40,11 @@ Check = Callable[[], object]
 _ROLE = "needed_role"  # the attribute of a view that says who may call it
 BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]  # what a route's ``security`` says
 
+# What every route may answer; a blueprint says it by ``abp_responses``.
+REFUSALS: dict[str | int | HTTPStatus, Any] = dict.fromkeys(
+    (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS), ProblemDocument
+)
+
 
 def role(*needed: Role) -> Callable[[View], View]:
     """Say which roles a view asks for, any of them; a view that names none is for admins."""
@@ -84,14 +89,7 @@ def create_web_app(
         name,
         info=Info(title=f"training-engine {name}", version=__version__),
         security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
-        responses={
-            status.value: ProblemDocument
-            for status in (
-                HTTPStatus.UNAUTHORIZED,
-                HTTPStatus.FORBIDDEN,
-                HTTPStatus.TOO_MANY_REQUESTS,
-            )
-        },
+        responses=REFUSALS,
         validation_error_callback=validation_problem,
         validation_error_model=ProblemDocument,
         doc_prefix="/docs",
