@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -105,7 +104,7 @@ class EventStreams:
             news = []
             if job is not None and job.progress not in (None, progress):
                 progress = job.progress
-                news.append(_message("progress", json.dumps(progress)))
+                news.append(_message("progress", to_json(dict[str, Any], progress).decode()))
             for event in self._manager.events(job_id, after):
                 after = event.event_id
                 news.append(_message("status", to_json(JobEvent, event).decode(), after))

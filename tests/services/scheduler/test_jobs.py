@@ -79,6 +79,15 @@ def test_a_trainer_takes_a_job_from_claim_to_end(web, config):
     assert web.trainer.claim("worker 1") is None
 
 
+def test_a_loss_that_is_no_number_any_more_is_reported_as_none(web, config):
+    job = web.trainer.claim("w", job_id=web.submitter.submit("training", config).job_id)
+    web.trainer.heartbeat(job.job_id, job.fencing_token, Progress(step=3, loss=float("nan")))
+    assert web.reader.get_job(job.job_id).progress["loss"] is None
+    result = {"metrics": {"loss": float("inf"), "accuracy": 0.1}}
+    done = web.trainer.finish(job.job_id, job.fencing_token, "completed", result=result)
+    assert done.result == {"metrics": {"loss": None, "accuracy": 0.1}}
+
+
 def test_a_claim_whose_answer_was_lost_is_answered_again(web, config):
     job = web.submitter.submit("training", config)
     held = web.trainer.claim("worker 1", job_id=job.job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from utils.service.clients.event_stream import follow
-from utils.service.contracts.document import MAX_PAGE, PageOf, from_json
+from utils.service.contracts.document import MAX_PAGE, PageOf, from_json, to_json
 from utils.service.contracts.jobs import JobType, Progress, ScheduleRequest, Signal, TriggerRule
 from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.http import ServiceClient
@@ -125,13 +126,12 @@ class SchedulerClient(ServiceClient):
         lease_seconds: float = 60,
     ) -> Heartbeat:
         """Renew the lease, report progress, and learn whether to stop."""
-        shown = None if progress is None else progress.model_dump(mode="json")
         return self._claimed(
             Heartbeat,
             job_id,
             "heartbeat",
             fencing_token,
-            progress=shown,
+            progress=_plain(progress),
             lease_seconds=lease_seconds,
         )
 
@@ -161,7 +161,7 @@ class SchedulerClient(ServiceClient):
             "finish",
             fencing_token,
             outcome=outcome,
-            result=result,
+            result=_plain(result),
             error=error,
             retryable=retryable,
         )
@@ -281,3 +281,8 @@ class SchedulerClient(ServiceClient):
         answer = self.call("GET", path, params=params)
         page = from_json(PageOf[kind], answer.content)
         return Page(tuple(page.items), page.next_cursor)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a loss that is no number any more becomes null."""
+    return json.loads(to_json(Any, value))
