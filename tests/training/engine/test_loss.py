@@ -22,7 +22,7 @@ from utils.training.engine.loss import (
     get_loss_strategy,
     loss_terms,
 )
-from utils.training.engine.loss.accuracy import predicted_classes
+from utils.training.engine.loss.accuracy import count_correct, predicted_classes
 from utils.training.errors import UnknownNameError
 
 BUILT_IN = [
@@ -445,3 +445,24 @@ class TestQuantizationSafeLoss:
 def test_the_chunked_argmax_is_the_argmax(rows, classes):
     few_values = torch.randint(0, 50, (rows, classes)).float()  # with ties
     assert torch.equal(predicted_classes(few_values), few_values.argmax(1))
+
+
+class TestCountingOverManyClasses:
+    @pytest.mark.parametrize("classes", [2, 63, 64, 1000])
+    @pytest.mark.parametrize("share_right", [0.0, 0.5, 1.0])
+    def test_it_counts_what_argmax_predicts(self, classes, share_right):
+        generator = torch.Generator().manual_seed(classes)
+        logits = torch.randn(50, classes, generator=generator)
+        targets = torch.randint(0, classes, (50,), generator=generator)
+        right = int(50 * share_right)
+        targets[:right] = logits[:right].argmax(1)
+        targets[::7] = -100
+        expected = (logits.argmax(1) == targets).sum()
+        assert count_correct(logits, targets) == expected
+
+    def test_a_tie_goes_to_the_first_class(self):
+        logits = torch.zeros(4, 100)
+        assert count_correct(logits, torch.tensor([0, 1, 99, -100])) == 1
+
+    def test_no_rows_are_no_right_ones(self):
+        assert count_correct(torch.zeros(0, 100), torch.zeros(0, dtype=torch.long)) == 0
