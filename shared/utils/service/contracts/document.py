@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -33,9 +34,15 @@ class PageOf(BaseModel, Generic[T]):
 
 def to_json(kind: Any, value: Any) -> bytes:
     """A dataclass (or a list of them) as JSON; times are RFC 3339, in UTC."""
-    return TypeAdapter(kind).dump_json(value)
+    return _adapter(kind).dump_json(value)
 
 
 def from_json(kind: Any, text: bytes | str) -> Any:
     """The inverse of :func:`to_json`."""
-    return TypeAdapter(kind).validate_json(text)
+    return _adapter(kind).validate_json(text)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Built once for each kind: building takes longer than a whole request."""
+    return TypeAdapter(kind)
