@@ -12,8 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, event, func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    event,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from utils.training.database import (
     Json,
@@ -28,6 +40,7 @@ from utils.training.database import (
     to_json,
 )
 from utils.training.database.__main__ import main
+from utils.training.database.prepared import Prepared
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -209,6 +222,112 @@ def test_a_dropped_engine_closes_its_connections(postgres_url, recwarn):
     gc.collect()
     assert driver.closed
     assert not recwarn
+
+
+# Prepared statements
+
+
+def test_a_prepared_statement_gives_what_a_full_execution_gives(engine):
+    row = {
+        "id": 3,
+        "number": math.inf,
+        "document": {"deep": [math.inf, "ü"]},
+        "time": datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2))),
+    }
+    put = Prepared(insert(things).returning(things.c.time, things.c.id), list(row))
+    find = Prepared(select(things).where(things.c.id >= bindparam("least")).limit(5))
+    with engine.begin() as connection:
+        (returned,) = put.rows(connection, row)
+        ordinary = connection.execute(select(things)).mappings().one()
+        for _ in range(2):
+            assert find.rows(connection, {"least": 3}) == [dict(ordinary)]
+        assert find.rows(connection, {"least": 4}) == []
+    assert returned == {"time": row["time"], "id": 3}
+    assert dict(ordinary) == row
+
+
+def test_a_prepared_statement_runs_for_many_rows(engine):
+    rows = [{"id": number, "number": math.nan} for number in range(10)]
+    with engine.begin() as connection:
+        Prepared(insert(things), ["id", "number"]).run_many(connection, rows)
+        numbers = connection.scalars(select(things.c.number)).all()
+    assert len(numbers) == 10
+    assert all(map(math.isnan, numbers))
+
+
+def test_the_errors_of_a_prepared_statement_are_sqlalchemys(engine):
+    put = Prepared(insert(things).returning(things.c.id), ["id"])
+    with engine.begin() as connection:
+        put.rows(connection, {"id": 1})
+    with pytest.raises(IntegrityError, match="INSERT INTO thing"), engine.begin() as connection:
+        put.rows(connection, {"id": 1})
+    put = Prepared(insert(things), ["id"])
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        put.run_many(connection, [{"id": 2}, {"id": 2}])
+
+
+def test_a_connection_that_is_lost_in_use_is_given_up(postgres_url):
+    engine = open_database(postgres_url)
+    find = Prepared(select(literal(1).label("one")))
+    terminate = text("SELECT pg_terminate_backend(:victim, 10000)")  # waits for it, milliseconds
+    with reading(engine) as connection:
+        victim = connection.scalar(text("SELECT pg_backend_pid()"))
+        with reading(engine) as other:
+            other.execute(terminate, {"victim": victim})
+        with pytest.raises(OperationalError):
+            find.rows(connection, {})
+    with reading(engine) as connection:
+        assert find.rows(connection, {}) == [{"one": 1}]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "execute",
+    [
+        lambda connection, statement: Prepared(statement).rows(connection, {}),
+        lambda connection, statement: connection.execute(statement),
+    ],
+    ids=["prepared", "ordinary"],
+)
+def test_a_closed_connection_is_replaced_for_the_next_user(postgres_url, execute):
+    engine = open_database(postgres_url)
+    statement = select(literal(1).label("one"))
+    with engine.connect() as connection:
+        connection.connection.dbapi_connection.close()
+        with pytest.raises(OperationalError) as caught:
+            execute(connection, statement)
+        assert caught.value.connection_invalidated
+    with engine.begin() as connection:
+        assert connection.scalar(statement) == 1
+    engine.dispose()
+
+
+def test_a_connection_in_the_middle_of_an_answer_is_closed(postgres_url):
+    engine = open_database(postgres_url)
+    proxy = engine.raw_connection()
+    driver = proxy.driver_connection
+    driver.pgconn.send_query(b"SELECT pg_sleep(10)")
+    proxy.close()
+    assert driver.closed
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_a_forgotten_transaction_is_rolled_back_before_the_next_user(postgres_url):
+    engine = open_database(postgres_url)
+    proxy = engine.raw_connection()
+    proxy.cursor().execute("BEGIN")
+    proxy.cursor().execute("CREATE TABLE forgotten (id INT)")
+    driver = proxy.driver_connection
+    proxy.close()
+    assert driver.info.transaction_status == 0
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT to_regclass('forgotten')")) is None
+    engine.dispose()
+
+
+# Locations
 
 
 @pytest.mark.parametrize(

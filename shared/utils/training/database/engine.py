@@ -19,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 from utils.training import migrations
 from utils.training.database.columns import from_json, to_json
 
-_IDLE = TransactionStatus.IDLE
+_OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _BUSY_SECONDS = 60.0  # how long a writer of SQLite waits for the others
 
 
@@ -180,8 +180,11 @@ def _begin(statement: str, connection: Connection) -> None:
 
 def _roll_back(connection: Any, *_: Any) -> None:
     """Leave no transaction open on a connection that goes back to the pool."""
-    if connection.pgconn.transaction_status != _IDLE:
+    status = connection.pgconn.transaction_status
+    if status in _OPEN:
         connection.rollback()
+    elif status != TransactionStatus.IDLE:
+        connection.close()  # cut off in the middle of an answer; the next user gets another
 
 
 def _refuse_forked(_: Any, record: Any, proxy: Any) -> None:
@@ -197,8 +200,9 @@ def _refuse_dead(connection: Any, record: Any, proxy: Any) -> None:
     A peer that vanished without a word is found by the keep-alives of the connection.
     """
     _refuse_forked(connection, record, proxy)
-    poll = select.poll()
-    if not connection.closed:
-        poll.register(connection.fileno(), select.POLLIN)
-    if connection.closed or poll.poll(0):
+    socket = record.info.get("socket")
+    if socket is None:
+        socket = record.info["socket"] = select.poll()
+        socket.register(connection.fileno(), select.POLLIN)
+    if connection.closed or socket.poll(0):
         raise DisconnectionError("The server closed the connection.")

@@ -10,7 +10,7 @@ from typing import Self
 
 from sqlalchemy import Connection, Engine
 
-from utils.training.database.engine import open_database, reading
+from utils.training.database.engine import open_database
 
 Guard = Callable[[Connection], None]
 """Called first in a writing transaction; it raises where the write must not happen."""
@@ -36,6 +36,7 @@ class Store:
             guard: called first in each writing transaction; it raises to refuse the write.
         """
         self._engine = open_database(location)
+        self._reader = self._engine.execution_options(reads_only=True)
         self._guard = guard
 
     def guarded_by(self, guard: Guard) -> Self:
@@ -58,7 +59,8 @@ class Store:
         self.close()
 
     def _reading(self) -> Connection:
-        return reading(self._engine)
+        """As :func:`~utils.training.database.reading`, with its option made once."""
+        return self._reader.connect()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

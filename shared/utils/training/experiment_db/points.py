@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection
 
 from utils.training.database import utc_now
 from utils.training.database.checks import check_name, check_number
 from utils.training.database.engine import conflict_insert_of
+from utils.training.database.prepared import Prepared
 from utils.training.experiment_db.records import MetricPoint
 from utils.training.experiment_db.tables import run_metric, run_metric_last
 
@@ -61,24 +62,26 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Store a batch, and what it says of the last values."""
     if rows:
         points, last = _upserts(connection.dialect.name)
-        connection.execute(points, rows)
-        connection.execute(last, _last_of(rows))
+        points.run_many(connection, rows)
+        last.run_many(connection, _last_of(rows))
 
 
 @cache
-def _upserts(dialect: str) -> tuple[Executable, Executable]:
+def _upserts(dialect: str) -> tuple[Prepared, Prepared]:
     points = conflict_insert_of(dialect, run_metric)
     last = conflict_insert_of(dialect, run_metric_last)
+    replace_point = points.on_conflict_do_update(
+        index_elements=["run_id", "name", "axis"],
+        set_={"value": points.excluded.value, "time": points.excluded.time},
+    )
+    replace_last = last.on_conflict_do_update(
+        index_elements=["run_id", "name"],
+        set_={"value": last.excluded.value, "time": last.excluded.time},
+        where=last.excluded.time >= run_metric_last.c.time,
+    )
     return (
-        points.on_conflict_do_update(
-            index_elements=["run_id", "name", "axis"],
-            set_={"value": points.excluded.value, "time": points.excluded.time},
-        ),
-        last.on_conflict_do_update(
-            index_elements=["run_id", "name"],
-            set_={"value": last.excluded.value, "time": last.excluded.time},
-            where=last.excluded.time >= run_metric_last.c.time,
-        ),
+        Prepared(replace_point, run_metric.c.keys()),
+        Prepared(replace_last, run_metric_last.c.keys()),
     )
 
 

@@ -19,9 +19,9 @@ from utils.training.model_registry.tables import model, model_metric
 _BYTES_IN_MB = 1_000_000
 
 _INSERT = Prepared(
-    insert(model).returning(model.c.id), [column.name for column in model.c if column.name != "id"]
+    insert(model).returning(model.c.id), [column.key for column in model.c if column.key != "id"]
 )
-_INSERT_METRICS = Prepared(insert(model_metric), [column.name for column in model_metric.c])
+_INSERT_METRICS = Prepared(insert(model_metric), model_metric.c.keys())
 
 
 def values_of(
