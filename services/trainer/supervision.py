@@ -99,7 +99,7 @@ class Supervisor:
             job_id=job.job_id,
             fencing_token=job.fencing_token,
             attempt=job.attempt,
-            job_type=job.job_type,  # type: ignore[arg-type]
+            job_type=job.job_type,
             config=job.config,
             trace_id=job.trace_id,
             registry_url=settings.registry_url,

@@ -27,9 +27,10 @@ def main(path: Path) -> None:
     """Do the job, and write its outcome beside the order."""
     order = Order.model_validate_json(path.read_bytes())
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for ours in ("services", "utils"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     torch.set_num_threads(order.threads)
     with tracing(order.trace_id):
         write_file(path.parent, OUTCOME, _outcome(order, path.parent))

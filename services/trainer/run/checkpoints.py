@@ -14,8 +14,8 @@ from services.trainer.run.job import RunningJob
 from utils.service.contracts.models import CheckpointUpload
 from utils.service.http import RemoteError, UnreachableError
 from utils.service.packing import pack, unpack
-from utils.training.engine.checkpoint_folder import CheckpointFolder
-from utils.training.engine.retention import StoredCheckpoint
+from utils.training.engine.checkpoint.folder import CheckpointFolder
+from utils.training.engine.checkpoint.retention import StoredCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class CheckpointUploader:
         self._job = job
         self._folder = folder
         self._staging = job.folder / "uploads"
-        self._uploaded: str | None = None
+        self._uploaded: tuple[int, float, bool] | None = None  # a place in training
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="checkpoints", daemon=True)
 
@@ -46,7 +46,7 @@ class CheckpointUploader:
             UnreachableError: a ConnectionError; the registry is away.
         """
         stored = self._folder.readable()
-        if not stored or stored[0].path.name == self._uploaded:
+        if not stored or (self._uploaded and stored[0].position <= self._uploaded):
             return
         newest = stored[0]
         path = self._staged(newest)
@@ -62,7 +62,7 @@ class CheckpointUploader:
                 fence=self._job.fence,
             ),
         )
-        self._uploaded = newest.path.name
+        self._uploaded = newest.position
         shutil.rmtree(self._staging)
         log.info("Uploaded %s.", newest.path.name)
 

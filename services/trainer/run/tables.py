@@ -112,12 +112,11 @@ def samples_of(table: Table, source: DataSource, task_spec: TaskSpec, tokenizer:
     Raises:
         DataError: a ValueError; a column is missing, or a value does not fit the task.
     """
-    fields = {"text": _text, "vision": _images, "tabular": _features}[task_spec.modality](
-        table, source, task_spec, tokenizer
-    )
+    labels = {}
     if task_spec.task_type not in _LM_TASKS:
-        fields["labels"] = labels_of(table.column(source.label), task_spec, table.origin)
-    return Rows(fields)
+        labels["labels"] = labels_of(table.column(source.label), task_spec, table.origin)
+    read = {"text": _text, "vision": _images, "tabular": _features}[task_spec.modality]
+    return Rows(read(table, source, task_spec, tokenizer) | labels)
 
 
 def labels_of(values: Sequence[Any], task_spec: TaskSpec, origin: str) -> Tensor:

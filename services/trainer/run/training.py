@@ -27,7 +27,7 @@ from utils.service.contracts.jobs import TrainingJob
 from utils.service.contracts.models import ModelRegistration, RunCreation
 from utils.service.http import RemoteError, UnreachableError
 from utils.training.engine import Trainer, TrainingInterrupted
-from utils.training.engine.checkpoint_folder import CheckpointFolder
+from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.experiment_db import Run
 from utils.training.model_registry import RegisteredModel
 from utils.training.training_config import TrainingConfig

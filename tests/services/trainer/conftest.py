@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,16 @@ from utils.service.embedded.valkey import ValkeyServer
 from utils.service.http import ServiceClient
 
 ROOT = Path(__file__).parents[3]
+MODELS = Path(__file__).parent / "models"
+SLOW = "slow_digits:build_model"
 ROLES = ("submitter", "trainer", "reader", "admin")
+
+
+def _answers(url):
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 class Platform:
@@ -54,6 +64,7 @@ class Platform:
             ),
         }
         self._wait()
+        self.trainers = {}
         self.scheduler = SchedulerClient(self._url("scheduler"), folder / "submitter")
         self._registry_service = ServiceClient(self._url("registry"), folder / "trainer")
         self.registry = RegistryClient(self._registry_service)
@@ -70,17 +81,16 @@ class Platform:
 
     def _wait(self):
         for name, service in self.services.items():
+            service.child.wait_until(partial(_answers, f"{self._url(name)}/readyz"), 60)
 
-            def answers(url=f"{self._url(name)}/readyz"):
-                try:
-                    return httpx.get(url, trust_env=False).status_code == 200
-                except httpx.TransportError:
-                    return False
+    def start_trainers(self, *names):
+        """See that these trainers are at work, and give them."""
+        for name in names:
+            if name not in self.trainers or self.trainers[name].pid is None:
+                self.trainers[name] = self._start_trainer(name)
+        return self.trainers
 
-            service.child.wait_until(answers, 60)
-
-    def trainer(self, name, **values):
-        """Start a trainer."""
+    def _start_trainer(self, name):
         values = {
             "NAME": name,
             "REDIS_URL": self.redis_url,
@@ -90,8 +100,10 @@ class Platform:
             "DATA_FOLDER": self.folder / "data",
             "WORK_FOLDER": self.folder / f"work-{name}",
             "LEASE_SECONDS": 3,
-        } | values
+            "ENTRY_POINTS": f"services.trainer.samples.digits:build_model, {SLOW}",
+        }
         env = {f"TRAINING_TRAINER_{k}": str(v) for k, v in values.items()}
+        env["PYTHONPATH"] = str(MODELS)
         child = Child(name, self.folder / f"{name}.log")
         child.start([sys.executable, "-m", "services.trainer"], env=os.environ | env, cwd=ROOT)
         return child
@@ -123,8 +135,8 @@ class Platform:
         """Stop the services."""
         self.scheduler.close()
         self._registry_service.close()
-        for service in self.services.values():
-            service.child.stop()
+        for child in [*self.trainers.values(), *(s.child for s in self.services.values())]:
+            child.stop()
 
 
 @pytest.fixture(scope="package")
@@ -137,12 +149,16 @@ def platform(tmp_path_factory, postgres, migrated_postgres):
         platform.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 def trainer(platform):
-    """A trainer that works through the package's tests."""
-    child = platform.trainer("trainer-1")
-    yield child
-    child.stop()
+    """At least one trainer at work."""
+    return platform.start_trainers("trainer-1")
+
+
+@pytest.fixture
+def two_trainers(platform):
+    """Two trainers at work, each on a machine of its own as far as files go."""
+    return platform.start_trainers("trainer-1", "trainer-2")
 
 
 def digits_job(name="digits", *, epochs=2, **changes):
@@ -155,6 +171,7 @@ def digits_job(name="digits", *, epochs=2, **changes):
         "random_seed": 3,
         "export_formats": ["onnx"],
         "log_interval_steps": 5,
+        "save_interval_steps": 7,
         "progress_bar": False,
     }
     return {

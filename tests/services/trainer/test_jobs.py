@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+from services.trainer.samples import load_sample
+
 
 def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, trainer, make_job):
     job = platform.scheduler.submit("training", make_job("digits", epochs=3))
@@ -22,3 +26,68 @@ def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, trainer, 
     profile = platform.registry.reference_profile(champion.model_id)
     assert {"brightness", "prediction.class", "label"} <= set(profile["features"])
     assert "Uploaded checkpoint_epoch" in platform.log(job)
+
+
+def test_a_better_version_on_more_data_replaces_the_champion(platform, trainer, make_job, tmp_path):
+    former = platform.end_of(
+        platform.scheduler.submit("training", make_job("better", training_config={"max_steps": 3}))
+    )
+    extra = tmp_path / "scans.jsonl"
+    scans = load_sample("digits").validation
+    rows = [
+        {"pixel_values": scans[n]["pixel_values"].tolist(), "labels": int(scans[n]["labels"])}
+        for n in range(60)
+    ]
+    extra.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    digest = platform.registry.upload(extra)
+    more = {"kind": "jsonl", "location": f"artifact:{digest}"}
+    job = make_job("better", epochs=2)
+    job["data"] += [more]
+    done = platform.end_of(platform.scheduler.submit("training", job))
+    assert done.status == "completed", (done.error, platform.log(done))
+    assert done.result["version"] == "2"
+    assert done.result["promoted"]
+    assert done.result["verdict"]["difference"] > 0
+    model = platform.registry.get_model(done.result["model_id"])
+    assert model.parent_model_id == former.result["model_id"]
+
+    again = platform.scheduler.submit(
+        "evaluation",
+        {
+            "model_name": "better",
+            "model_id": former.result["model_id"],
+            "held_out": job["held_out"],
+        },
+    )
+    export = platform.scheduler.submit(
+        "export",
+        {
+            "model_name": "better",
+            "model_id": done.result["model_id"],
+            "formats": ["torchscript"],
+        },
+    )
+    judged = platform.end_of(again)
+    assert judged.status == "completed", judged.error
+    assert not judged.result["verdict"]["passed"]
+    assert not judged.result["promoted"]
+    exported = platform.end_of(export)
+    assert exported.status == "completed", exported.error
+    assert exported.result["formats"] == ["onnx", "pytorch", "torchscript"]
+    assert platform.registry.tagged("better").model_id == done.result["model_id"]
+
+
+def test_what_can_never_work_fails_at_once_with_its_reason(platform, trainer, make_job):
+    jobs = {
+        "is not on this trainer's list": make_job(model={"entry_point": "os:getcwd"}),
+        "leads out of the data folder": make_job(
+            task_spec={"name": "x"}, data=[{"kind": "csv", "location": "../trainer"}]
+        ),
+        "Did you mean: epochs": make_job(training_config={"epoch": 1}),
+    }
+    submitted = {reason: platform.scheduler.submit("training", job) for reason, job in jobs.items()}
+    for reason, job in submitted.items():
+        done = platform.end_of(job)
+        assert done.status == "failed"
+        assert done.attempt == 1
+        assert reason in done.error
