@@ -39,7 +39,7 @@ def _enable(model: nn.Module) -> Callable[[], None]:
         enable = getattr(model, f"{family}_checkpointing_enable", None)
         if enable is not None:
             enable({"use_reentrant": False})
-            return getattr(model, f"{family}_checkpointing_disable")  # type: ignore[no-any-return]
+            return getattr(model, f"{family}_checkpointing_disable")
     blocks = find_blocks(model)
     if not blocks:
         fault = (

@@ -93,7 +93,7 @@ class GradientAccumulator:
         self.batch_size = batch_size
         self.trainer = trainer
         self.monitor = monitor
-        self.last_health: GradientHealth | None = None
+        self._last_norms: GradientNorms | None = None
         self.last_grad_norm = 0.0
         self.last_skipped_batches: tuple[int, ...] = ()
         self._window = AccumulationWindow()
@@ -128,6 +128,13 @@ class GradientAccumulator:
     def at_window_start(self) -> bool:
         """Whether no micro-batch waits for its step."""
         return self._position == 0
+
+    @property
+    def last_health(self) -> GradientHealth | None:
+        """The monitor's opinion of the last window; None before one, or without a monitor."""
+        if self.monitor is None or self._last_norms is None:
+            return None
+        return self.monitor.assess(self._last_norms)
 
     @property
     def stats(self) -> AccumulationStats:
@@ -217,12 +224,13 @@ class GradientAccumulator:
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         norms, scale = self._measure(names, gradients)
+        self._last_norms = norms
         self.last_grad_norm = total = norms.total
         if norms.faults:
             self._skip(norms)
             return False
         if self.monitor is not None:
-            self.last_health = self.monitor.judge(norms)
+            self.monitor.consecutive_failures = 0
         if self.max_grad_norm is not None and total > self.max_grad_norm:
             scale *= self.max_grad_norm / (total + _CLIP_EPSILON)
         if scale != 1.0:
@@ -267,10 +275,8 @@ class GradientAccumulator:
         self._skipped_steps += 1
         self._drop_window()
         _log_skip(batches, norms, is_overflow)
-        if self.monitor is not None:
-            self.last_health = self.monitor.assess(norms)
-            if not is_overflow:
-                self.monitor.judge(norms)
+        if self.monitor is not None and not is_overflow:
+            self.monitor.judge(norms)
 
     def _drop_window(self) -> None:
         if self.scaler is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from utils.training.engine.confidence import ConfidenceAccumulator, ConfidenceMetrics
 from utils.training.engine.data import iterate, to_device
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.epoch_sums import EpochSums
@@ -20,6 +19,7 @@ from utils.training.engine.forward import ForwardPass
 from utils.training.engine.gradient_accumulator import GradientAccumulator
 from utils.training.engine.gradient_monitor import GradientMonitor
 from utils.training.engine.loss import LossStrategy, LossTerms, loss_terms
+from utils.training.engine.metrics.confidence import ConfidenceAccumulator, ConfidenceMetrics
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.precision import Precision
 from utils.training.task_spec import TaskSpec
@@ -127,7 +127,7 @@ class TrainingLoop:
         sums: EpochSums,
         scheduler: Any | None = None,
         first_batch: int = 0,
-    ) -> Iterator[Step]:
+    ) -> Generator[Step, None, None]:
         """Train batch by batch; the caller may stop after any step that closes a window.
 
         Args:
@@ -236,7 +236,7 @@ class ValidationLoop:
         self.metrics_tracker.log_metrics(self.metrics(result), epoch)
         return result
 
-    def steps(self, batches: Iterable[Any], sums: EpochSums) -> Iterator[int]:
+    def steps(self, batches: Iterable[Any], sums: EpochSums) -> Generator[int, None, None]:
         """Measure batch by batch; the caller may stop after any. Yields each batch's index."""
         model = self.model
         confidence = ConfidenceAccumulator()
