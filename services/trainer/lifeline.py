@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _BEATS_IN_A_LEASE = 4
 _LONGEST_BEAT_SECONDS = 1.0  # a cancel is not long on its way
-_LOG_SECONDS = 0.5
+_LOG_SECONDS = 1.0
 _LOG_BYTES = 100_000  # of one piece
 _OVER = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
 

@@ -19,7 +19,7 @@ from utils.training.engine.checkpoint.retention import StoredCheckpoint
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 2.0
 _PACKED = ".tar"
 
 

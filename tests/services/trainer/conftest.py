@@ -185,6 +185,16 @@ def digits_job(name="digits", *, epochs=2, **changes):
     }
 
 
+@pytest.fixture(scope="package")
+def undisturbed(platform):
+    """A finished job that nothing happened to, and a look at it while it ran."""
+    platform.start_trainers("trainer-1")
+    config = digits_job("undisturbed", model={"entry_point": SLOW})
+    job = platform.scheduler.submit("training", config)
+    running = platform.wait_for(job, lambda found: (found.progress or {}).get("step"))
+    return SimpleNamespace(running=running, job=platform.end_of(job))
+
+
 @pytest.fixture(scope="session")
 def make_job():
     return digits_job

@@ -7,25 +7,23 @@ import json
 from services.trainer.samples import load_sample
 
 
-def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, trainer, make_job):
-    job = platform.scheduler.submit("training", make_job("digits", epochs=3))
-    running = platform.wait_for(job, lambda found: (found.progress or {}).get("step"))
-    assert running.progress["total_steps"] == 40 * 3
-    done = platform.end_of(job)
-    assert done.status == "completed", (done.error, platform.log(job))
+def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, undisturbed):
+    done = undisturbed.job
+    assert undisturbed.running.progress["total_steps"] == 40 * 2
+    assert done.status == "completed", (done.error, platform.log(done))
     assert done.result["promoted"]
     assert done.result["verdict"]["passed"]
-    champion = platform.registry.tagged("digits")
+    champion = platform.registry.tagged("undisturbed")
     assert champion.model_id == done.result["model_id"]
     assert champion.version == "1"
-    assert champion.metrics["held_out_accuracy"] > 0.9
+    assert champion.metrics["held_out_accuracy"] > 0.85
     run = platform.registry.get_run(done.result["run_id"])
     assert run.status == "completed"
     names = {p.name for p in platform.registry.metric_points(run.run_id, limit=200).items}
     assert {"train/loss", "train_loss", "val_loss", "val_accuracy"} <= names
     profile = platform.registry.reference_profile(champion.model_id)
     assert {"brightness", "prediction.class", "label"} <= set(profile["features"])
-    assert "Uploaded checkpoint_epoch" in platform.log(job)
+    assert "Uploaded checkpoint_epoch" in platform.log(done)
 
 
 def test_a_better_version_on_more_data_replaces_the_champion(platform, trainer, make_job, tmp_path):

@@ -6,21 +6,11 @@ import os
 import signal
 import time
 
-import pytest
-
 SLOW = {"entry_point": "slow_digits:build_model"}
 
 
 def is_past(step):
     return lambda job: ((job.progress or {}).get("step") or 0) >= step
-
-
-@pytest.fixture(scope="module")
-def undisturbed(platform, make_job):
-    """The same training, left alone."""
-    platform.start_trainers("trainer-1")
-    job = platform.scheduler.submit("training", make_job("undisturbed", model=SLOW))
-    return platform.end_of(job)
 
 
 def test_a_killed_workers_job_is_resumed_by_another_to_the_same_model(
@@ -40,7 +30,7 @@ def test_a_killed_workers_job_is_resumed_by_another_to_the_same_model(
     assert "Resumed from" in platform.log(job)
     assert len(platform.registry.list_models(name="killed").items) == 1
     # Every byte of the bundle: the weights, what they answer, the profile of the data.
-    assert done.result["bundle_digest"] == undisturbed.result["bundle_digest"]
+    assert done.result["bundle_digest"] == undisturbed.job.result["bundle_digest"]
 
 
 def test_a_worker_that_must_go_saves_and_gives_back_its_job(
@@ -60,7 +50,7 @@ def test_a_worker_that_must_go_saves_and_gives_back_its_job(
     assert done.attempt == 1  # giving back costs none
     assert done.worker_id != holder
     assert len(platform.registry.list_models(name="released").items) == 1
-    assert done.result["bundle_digest"] == undisturbed.result["bundle_digest"]
+    assert done.result["bundle_digest"] == undisturbed.job.result["bundle_digest"]
 
 
 def test_a_cancelled_job_stops_and_its_run_says_so(platform, trainer, make_job):
