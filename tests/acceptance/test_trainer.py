@@ -61,7 +61,8 @@ def test_the_complete_workflow(setting, caplog):
     )
     results = trainer.train(train_data=setting.train_dataset, val_data=setting.val_dataset)
     assert isinstance(results["metrics_summary"], pd.DataFrame)
-    assert f"{results['best_epoch']} {results['final_loss']:.4f} {results['training_time']:.1f}s"
+    line = f"{results['best_epoch']} {results['final_loss']:.4f} {results['training_time']:.1f}s"
+    assert line.startswith("2 ")
     assert results["best_epoch"] == 2
     assert isinstance(results["checkpoint_path"], Path)
     assert results["checkpoint_path"].name == "checkpoint_epoch0002.pt"

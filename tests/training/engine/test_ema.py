@@ -31,9 +31,13 @@ def test_the_model_gets_its_own_weights_back_also_after_an_error():
             parameter.add_(1.0)
     average.update()
     own = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(RuntimeError, match="stop"), average.applied():
+
+    def fail():
         assert not torch.equal(model[0].weight, own["0.weight"])
         raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"), average.applied():
+        fail()
     for name, value in model.state_dict().items():
         assert torch.equal(value, own[name]), name
 

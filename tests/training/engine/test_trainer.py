@@ -206,7 +206,7 @@ def test_a_loader_without_a_length_trains_with_max_steps():
 
 def test_a_loader_without_a_length_needs_a_bound_for_its_schedule():
     with pytest.raises(InvalidConfigError, match="set max_steps"):
-        train((batch for batch in [samples(4)]))
+        train(batch for batch in [samples(4)])
 
 
 def test_an_iterable_that_is_used_up_is_told():

@@ -1,8 +1,6 @@
 """The training engine: each part stands alone, and the Trainer joins them."""
 
-from utils.training.engine.alerts import AlertConfig
 from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
-from utils.training.engine.confidence import ConfidenceMetrics
 from utils.training.engine.data import (
     CollatorInfo,
     CollatorRegistry,
@@ -33,6 +31,8 @@ from utils.training.engine.loss import (
     loss_terms,
 )
 from utils.training.engine.metrics import MetricsEngine
+from utils.training.engine.metrics.alerts import AlertConfig
+from utils.training.engine.metrics.confidence import ConfidenceMetrics
 from utils.training.engine.outputs import EpochResult, ModelOutput
 from utils.training.engine.trainer import Trainer
 

@@ -22,9 +22,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InvalidConfigError(
-            [
-                f"device is '{name}', which this machine does not have ({_first_line(error)}); use 'auto'."
-            ]
+            [f"device is '{name}', which is not here ({_first_line(error)}); use 'auto'."]
         ) from error
     return device
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from utils.training.engine.checkpoint.weights import export_safetensors
 from utils.training.engine.run import Run
-from utils.training.engine.weights import export_safetensors
 from utils.training.task_spec import TaskSpec
 
 logger = logging.getLogger(__name__)

@@ -14,14 +14,17 @@ from typing import Any, Literal, Self
 from torch import nn
 from torch.optim import Optimizer
 
-from utils.training.engine.atomic_file import remove_leftovers
-from utils.training.engine.checkpoint_file import (
+from utils.training.engine.checkpoint.atomic_file import remove_leftovers
+from utils.training.engine.checkpoint.drive_backup import DriveBackup, NoBackup
+from utils.training.engine.checkpoint.file import (
     CorruptCheckpointError,
     read_checkpoint,
     write_checkpoint,
 )
-from utils.training.engine.checkpoint_folder import CheckpointFolder
-from utils.training.engine.checkpoint_state import (
+from utils.training.engine.checkpoint.folder import CheckpointFolder
+from utils.training.engine.checkpoint.retention import FILE_NAMES, surplus
+from utils.training.engine.checkpoint.staging import HostBuffers, is_on_host
+from utils.training.engine.checkpoint.state import (
     as_numbers,
     current_git_commit,
     describe,
@@ -29,9 +32,6 @@ from utils.training.engine.checkpoint_state import (
     require_at_least,
     require_structure,
 )
-from utils.training.engine.drive_backup import DriveBackup, NoBackup
-from utils.training.engine.retention import FILE_NAMES, surplus
-from utils.training.engine.staging import HostBuffers, is_on_host
 from utils.training.seed_manager import restore_rng_state
 
 logger = logging.getLogger(__name__)

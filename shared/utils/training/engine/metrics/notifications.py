@@ -16,8 +16,8 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Protocol
 
-from utils.training.engine.alerts import AlertConfig
 from utils.training.engine.background import BackgroundWorker
+from utils.training.engine.metrics.alerts import AlertConfig
 
 logger = logging.getLogger(__name__)
 

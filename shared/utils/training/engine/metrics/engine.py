@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from utils.training.drift_metrics import DriftMetrics, compare_profiles
-from utils.training.engine.alerts import Alert, AlertCallback, AlertConfig, AlertRules
-from utils.training.engine.confidence import ConfidenceMetrics, compute_confidence
-from utils.training.engine.notifications import notifiers_from_config
+from utils.training.engine.metrics.alerts import Alert, AlertCallback, AlertConfig, AlertRules
+from utils.training.engine.metrics.confidence import ConfidenceMetrics, compute_confidence
+from utils.training.engine.metrics.notifications import notifiers_from_config
 from utils.training.engine.trackers import (
     ExperimentDBTracker,
     Tracker,
@@ -24,6 +24,7 @@ from utils.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+
 logger = logging.getLogger(__name__)
 
 SUMMARY_COLUMNS = (
@@ -36,16 +37,6 @@ SUMMARY_COLUMNS = (
     "gradient_norm",
     "epoch_duration",
 )
-
-__all__ = [
-    "SUMMARY_COLUMNS",
-    "Alert",
-    "AlertCallback",
-    "AlertConfig",
-    "ConfidenceMetrics",
-    "DriftMetrics",
-    "MetricsEngine",
-]
 
 
 class MetricsEngine:
@@ -271,7 +262,7 @@ class MetricsEngine:
         """Measure and log how sure the predictions are, and how rightly.
 
         Shapes and the other arguments are those of
-        :meth:`~utils.training.engine.confidence.ConfidenceAccumulator.update`, which also serves a
+        :meth:`~utils.training.engine.metrics.confidence.ConfidenceAccumulator.update`, which serves a
         whole validation set.
         """
         found = compute_confidence(logits, labels, attention_mask, pad_token_id, shift_labels)

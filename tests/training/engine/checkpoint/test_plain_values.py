@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from utils.training.engine.plain_values import map_tensors, to_json_value, to_plain
+from utils.training.engine.checkpoint.plain_values import map_tensors, to_json_value, to_plain
 
 
 class Level(IntEnum):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.training.engine.plain_values import map_tensors
+from utils.training.engine.checkpoint.plain_values import map_tensors
 
 _ALIGNMENT_BYTES = 64
 _PIECE_BYTES = 8 << 20

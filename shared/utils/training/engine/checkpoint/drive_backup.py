@@ -6,8 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from utils.training.engine.atomic_file import atomic_file, remove_leftovers
-from utils.training.engine.retention import FILE_NAMES
+from utils.training.engine.checkpoint.atomic_file import atomic_file, remove_leftovers
+from utils.training.engine.checkpoint.retention import FILE_NAMES
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from utils.training.engine.staging import HostBuffers, is_on_host
+from utils.training.engine.checkpoint.staging import HostBuffers, is_on_host
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from utils.training.engine.alerts import AlertConfig, AlertRules
+from utils.training.engine.metrics.alerts import AlertConfig, AlertRules
 
 
 def rules(**config):

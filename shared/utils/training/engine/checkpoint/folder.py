@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from utils.training.engine.checkpoint_file import CorruptCheckpointError, is_whole, read_metadata
-from utils.training.engine.retention import (
+from utils.training.engine.checkpoint.file import CorruptCheckpointError, is_whole, read_metadata
+from utils.training.engine.checkpoint.retention import (
     FILE_NAMES,
     Mode,
     StoredCheckpoint,

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from safetensors.torch import save_model
 from torch import nn
 
-from utils.training.engine.atomic_file import atomic_file
+from utils.training.engine.checkpoint.atomic_file import atomic_file
 
 
 def export_safetensors(model: nn.Module, path: str | Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.training.engine import atomic_file as module
-from utils.training.engine.atomic_file import atomic_file, remove_leftovers
+from utils.training.engine.checkpoint import atomic_file as module
+from utils.training.engine.checkpoint.atomic_file import atomic_file, remove_leftovers
 
 
 def test_the_name_is_taken_only_at_the_end(tmp_path):

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_model
 from torch import nn
 
-from utils.training.engine import weights
-from utils.training.engine.weights import export_safetensors
+from utils.training.engine.checkpoint import weights
+from utils.training.engine.checkpoint.weights import export_safetensors
 
 
 class Tied(nn.Module):

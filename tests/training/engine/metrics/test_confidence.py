@@ -11,8 +11,8 @@ from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from utils.training.engine import confidence as module
-from utils.training.engine.confidence import ConfidenceAccumulator, compute_confidence
+from utils.training.engine.metrics import confidence as module
+from utils.training.engine.metrics.confidence import ConfidenceAccumulator, compute_confidence
 
 
 def random_batch(*shape, classes=10, seed=0):

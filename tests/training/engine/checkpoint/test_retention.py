@@ -9,7 +9,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.training.engine.retention import StoredCheckpoint, best_first, newest_first, surplus
+from utils.training.engine.checkpoint.retention import (
+    StoredCheckpoint,
+    best_first,
+    newest_first,
+    surplus,
+)
 
 values = st.one_of(st.integers(-3, 3).map(float), st.just(math.nan), st.just(math.inf))
 

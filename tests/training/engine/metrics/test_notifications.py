@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from utils.training.engine import AlertConfig, MetricsEngine
-from utils.training.engine.notifications import (
+from utils.training.engine.metrics.notifications import (
     BackgroundNotifier,
     NotificationSettings,
     notifiers_from_config,
@@ -231,7 +231,7 @@ def test_a_wrong_password_is_warned_about_and_not_tried_again(smtp_server, caplo
 
 
 def test_a_password_never_travels_in_the_clear_to_another_machine(smtp_server, monkeypatch):
-    monkeypatch.setattr("utils.training.engine.notifications._LOOPBACK", ())
+    monkeypatch.setattr("utils.training.engine.metrics.notifications._LOOPBACK", ())
     settings = NotificationSettings.from_environment(
         smtp_environment(smtp_server, TRAINING_ALERT_SMTP_USER="engine")
     )
@@ -244,7 +244,7 @@ def test_a_password_never_travels_in_the_clear_to_another_machine(smtp_server, m
 def test_a_password_travels_encrypted_where_the_server_can(
     security, tls_server, certificate, monkeypatch
 ):
-    monkeypatch.setattr("utils.training.engine.notifications._LOOPBACK", ())
+    monkeypatch.setattr("utils.training.engine.metrics.notifications._LOOPBACK", ())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     if security == "tls":
         tls_server.socket = tls_server.tls.wrap_socket(tls_server.socket, server_side=True)

@@ -18,10 +18,10 @@ import pytest
 import torch
 from torch import nn
 
-from utils.training.engine import checkpoint as checkpoint_module
 from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
-from utils.training.engine.checkpoint_file import CorruptCheckpointError
-from utils.training.engine.checkpoint_state import NonFiniteWeightsError
+from utils.training.engine.checkpoint import manager as checkpoint_module
+from utils.training.engine.checkpoint.file import CorruptCheckpointError
+from utils.training.engine.checkpoint.state import NonFiniteWeightsError
 from utils.training.errors import TrainingError
 
 
@@ -558,7 +558,7 @@ def test_retention_goes_on_beside_a_corrupted_file(tmp_path, run):
 
 
 def test_a_safe_file_that_is_no_training_state_is_refused(manager, run):
-    from utils.training.engine.checkpoint_file import write_checkpoint
+    from utils.training.engine.checkpoint.file import write_checkpoint
 
     path = manager.checkpoint_dir / "other.pt"
     write_checkpoint(path, {"epoch": 1, "weights": torch.ones(2)}, {})

@@ -25,7 +25,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 import torch
 import xxhash
 
-from utils.training.engine.atomic_file import atomic_file
+from utils.training.engine.checkpoint.atomic_file import atomic_file
 from utils.training.errors import TrainingError
 
 MAX_METADATA_BYTES = 60_000

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.training.engine.checkpoint_file import MAX_METADATA_BYTES, CorruptCheckpointError
-from utils.training.engine.plain_values import to_json_value, to_plain
+from utils.training.engine.checkpoint.file import MAX_METADATA_BYTES, CorruptCheckpointError
+from utils.training.engine.checkpoint.plain_values import to_json_value, to_plain
 from utils.training.errors import TrainingError
 from utils.training.seed_manager import capture_rng_state
 

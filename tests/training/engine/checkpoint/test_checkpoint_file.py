@@ -14,8 +14,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from utils.training.engine import checkpoint_file
-from utils.training.engine.checkpoint_file import (
+from utils.training.engine.checkpoint import file as checkpoint_file
+from utils.training.engine.checkpoint.file import (
     MAX_METADATA_BYTES,
     CorruptCheckpointError,
     is_whole,
