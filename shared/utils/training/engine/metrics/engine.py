@@ -262,8 +262,8 @@ class MetricsEngine:
         """Measure and log how sure the predictions are, and how rightly.
 
         Shapes and the other arguments are those of
-        :meth:`~utils.training.engine.metrics.confidence.ConfidenceAccumulator.update`, which serves a
-        whole validation set.
+        :meth:`~utils.training.engine.metrics.confidence.ConfidenceAccumulator.update`, which
+        serves a whole validation set too.
         """
         found = compute_confidence(logits, labels, attention_mask, pad_token_id, shift_labels)
         values = {
