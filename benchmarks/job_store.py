@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from multiprocessing.synchronize import Barrier
@@ -24,8 +25,8 @@ from utils.training.job_queue.tables import job
 SHORT, LONG = 100, 100_000
 PAIRS = 400
 CLAIMERS = 8
-SECONDS = 6
-ROUNDS = 3
+SECONDS = 2
+ROUNDS = 9
 
 
 def run() -> list[Figure]:
@@ -91,9 +92,9 @@ def many_claimers(server: PostgresServer) -> Figure:
     claims_url = server.create_database("claims")
     filled(claims_url, LONG)
     ratios, rates = [], []
-    for _ in range(ROUNDS):
+    for claim_rate in _claim_rates(claims_url):
         rates.append(_peer_rate(peer))
-        ratios.append(_claim_rate(claims_url) / rates[-1])
+        ratios.append(claim_rate / rates[-1])
     return Figure(
         f"{CLAIMERS} claimers / pgbench simple update, Postgres",
         statistics.median(ratios),
@@ -120,26 +121,28 @@ def _pgbench(*arguments: str) -> str:
     return done.stdout
 
 
-def _claim_rate(url: str) -> float:
+def _claim_rates(url: str) -> Iterator[float]:
+    """Claims a second, round by round; the claimers rest between two rounds."""
     context = multiprocessing.get_context("spawn")
-    barrier, counts = context.Barrier(CLAIMERS), context.Queue()
+    begin, counts = context.Barrier(CLAIMERS + 1), context.Queue()
     claimers = [
-        context.Process(target=_claim_for_a_while, args=(url, barrier, counts))
-        for _ in range(CLAIMERS)
+        context.Process(target=_claim_in_rounds, args=(url, begin, counts)) for _ in range(CLAIMERS)
     ]
     for claimer in claimers:
         claimer.start()
-    total = sum(counts.get(timeout=120) for _ in claimers)
+    for _ in range(ROUNDS):
+        begin.wait()
+        yield sum(counts.get(timeout=120) for _ in claimers) / SECONDS
     for claimer in claimers:
         claimer.join()
-    return total / SECONDS
 
 
-def _claim_for_a_while(url: str, barrier: Barrier, counts: multiprocessing.Queue[int]) -> None:
-    manager, count = JobManager(url), 0
+def _claim_in_rounds(url: str, begin: Barrier, counts: multiprocessing.Queue[int]) -> None:
+    manager = JobManager(url)
     manager.claim_job("warm-up")
-    barrier.wait()
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        count += manager.claim_job("benchmark") is not None
-    counts.put(count)
+    for _ in range(ROUNDS):
+        begin.wait()
+        end, count = time.monotonic() + SECONDS, 0
+        while time.monotonic() < end:
+            count += manager.claim_job("benchmark") is not None
+        counts.put(count)
