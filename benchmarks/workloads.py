@@ -1,4 +1,4 @@
-"""Two small models with their data, the loop that a careful person writes by hand, and a step clock."""
+"""Two small models with their data, the loop that a careful person writes, and a step clock."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Columns(Dataset[Any]):
         return {name: column[index] for name, column in self.columns.items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """Fetch a whole batch."""
         rows = torch.as_tensor(indices)
         return {name: column[rows] for name, column in self.columns.items()}
 

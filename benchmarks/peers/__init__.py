@@ -1,4 +1,4 @@
-"""Other engines, measured in an environment of their own (`python -m benchmarks.peers` builds it)."""
+"""Other engines, in an environment of their own that `python -m benchmarks.peers` builds."""
 
 from __future__ import annotations
 

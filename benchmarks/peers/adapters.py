@@ -1,4 +1,4 @@
-"""The same job for each peer: its own loop, AdamW, a schedule per step, clipping, no checkpoints."""
+"""The same job for each peer: its own loop, AdamW, a schedule, clipping, no checkpoints."""
 
 from __future__ import annotations
 
