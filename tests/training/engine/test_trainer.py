@@ -450,3 +450,44 @@ def test_a_compiled_model_trains_as_the_plain_one_and_saves_the_same_keys():
     state = torch.load(results["checkpoint_path"], weights_only=True)
     assert set(state["model_state_dict"]) == set(Net().state_dict())
     assert fast._compiled_call_impl is None
+
+
+def test_a_bundle_of_the_best_weights_is_exported(tmp_path):
+    model, results = train(
+        samples(32),
+        samples(8),
+        epochs=2,
+        export_bundle=True,
+        export_formats=["pytorch"],
+        export_dir=str(tmp_path / "exports"),
+        ema_decay=0.9,
+    )
+    assert results["export_path"].parent == tmp_path / "exports"
+    assert (results["export_path"] / "artifacts" / "model.pytorch.pt").exists()
+    assert model.training
+
+
+def test_a_bundle_needs_a_task():
+    with pytest.raises(InvalidConfigError, match="without a task_spec"):
+        Trainer(Net(), None, settings(export_bundle=True))
+
+
+def test_attention_of_a_hugging_face_model_is_switched_to_fused_kernels():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=32,
+        n_positions=8,
+        n_embd=8,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        attn_implementation="eager",
+    )
+    model = GPT2LMHeadModel(config)
+    ids = torch.randint(1, 32, (4, 8))
+    spec = TaskSpec(name="text", vocab_size=32)
+    rows = [{"input_ids": row.tolist()} for row in ids]
+    Trainer(model, config, settings(epochs=1), spec).train(rows)
+    assert model.config._attn_implementation == "sdpa"

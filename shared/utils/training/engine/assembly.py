@@ -29,6 +29,7 @@ from utils.training.engine.precision import Precision, create_precision
 from utils.training.engine.progress import make_progress
 from utils.training.engine.run import Run
 from utils.training.errors import InvalidConfigError, UnknownNameError
+from utils.training.flash_attention_wrapper import FlashAttentionWrapper
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
@@ -40,6 +41,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 def create_run(
     model: nn.Module,
+    model_config: Any,
     config: TrainingConfig,
     task_spec: TaskSpec | None,
     train_data: Any,
@@ -54,6 +56,7 @@ def create_run(
     config = replace(config, monitor=monitored_metric(config, has_validation=val_data is not None))
     device = resolve_device(config.device)
     model.to(device)
+    FlashAttentionWrapper(model, model_config)
     loaders = (
         create_loader(train_data, config, task_spec, shuffle=True),
         None if val_data is None else create_loader(val_data, config, task_spec, shuffle=False),

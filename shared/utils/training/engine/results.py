@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from utils.training.engine.checkpoint.weights import export_safetensors
+from utils.training.engine.data import iterate
 from utils.training.engine.run import Run
+from utils.training.seed_manager import untouched_generators
 from utils.training.task_spec import TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ def _exports(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[st
         if config.save_safetensors:
             target = Path(config.checkpoint_dir) / WEIGHTS_NAME
             paths["weights_path"] = export_safetensors(run.model, target)
-        if config.export_bundle:
+        if config.export_bundle and task_spec is not None:
             paths["export_path"] = _export_bundle(run, model_config, task_spec)
     return paths
 
@@ -60,6 +62,36 @@ def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec | None) -> P
     except ExportError as error:
         logger.error("%s", error)  # noqa: TRY400 - the error says it all
         return error.bundle
+
+
+def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec) -> Path:
+    # The export's libraries are an extra of their own.
+    from utils.training.export_utilities import create_export_bundle
+
+    try:
+        return create_export_bundle(
+            model=run.model,
+            config=model_config,
+            task_spec=task_spec,
+            training_config=run.config,
+            reference_profile=run.profiles.reference,
+            sample_batch=_sample_of(run, task_spec),
+        )
+    except Exception as error:
+        error.add_note(
+            f"Training itself is finished and saved in {run.config.checkpoint_dir}; "
+            "train(..., resume_from='auto') only exports again."
+        )
+        raise
+
+
+def _sample_of(run: Run, task_spec: TaskSpec) -> dict[str, Any] | None:
+    """Take a batch of the training data where the task does not tell the inputs' shapes."""
+    if task_spec.modality != "tabular" or task_spec.feature_names:
+        return None
+    with untouched_generators():
+        batch = next(iter(iterate(run.train_loader, epoch=0)))
+    return dict(batch) if isinstance(batch, Mapping) else None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from utils.training.engine.profiling import NullProfiler, StepProfiler, profilin
 from utils.training.engine.results import results_of
 from utils.training.engine.resume import resume
 from utils.training.engine.run import Run, of_phase
-from utils.training.errors import TrainingError
+from utils.training.errors import InvalidConfigError, TrainingError
 from utils.training.seed_manager import set_random_seed, untouched_generators
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
@@ -52,7 +52,8 @@ class Trainer:
         hooks: an object, or a list of them, with any of the methods of :class:`TrainingHooks`.
 
     Raises:
-        InvalidConfigError: a ValueError that lists every fault of ``training_config``.
+        InvalidConfigError: a ValueError that lists every fault of ``training_config``; or a bundle
+            is to be exported and there is no ``task_spec``.
     """
 
     def __init__(
@@ -64,6 +65,10 @@ class Trainer:
         hooks: TrainingHooks | Any | None = None,
     ) -> None:
         training_config.validate()
+        if training_config.export_bundle and task_spec is None:
+            raise InvalidConfigError(
+                ["export_bundle is True without a task_spec, which tells what the model takes."]
+            )
         self.model = model
         self.config = config
         self.training_config = training_config
@@ -116,7 +121,7 @@ class Trainer:
         """
         config = self.training_config
         set_random_seed(config.random_seed, config.deterministic)
-        run = create_run(self.model, config, self.task_spec, train_data, val_data)
+        run = create_run(self.model, self.config, config, self.task_spec, train_data, val_data)
         with self._sitting(run):
             resume(run, resume_from)
             self._hooks.call("on_training_start")
