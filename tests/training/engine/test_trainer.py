@@ -491,3 +491,31 @@ def test_attention_of_a_hugging_face_model_is_switched_to_fused_kernels():
     rows = [{"input_ids": row.tolist()} for row in ids]
     Trainer(model, config, settings(epochs=1), spec).train(rows)
     assert model.config._attn_implementation == "sdpa"
+
+
+class Branching(torch.nn.Module):
+    """No graph holds its branch on the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x) * (2 if x.sum() > 0 else 1)
+
+
+def test_a_format_that_cant_hold_the_model_costs_neither_the_training_nor_the_others(
+    tmp_path, caplog
+):
+    spec = TaskSpec(name="rows", modality="tabular", num_classes=3)
+    config = settings(
+        epochs=1,
+        export_bundle=True,
+        export_formats=["onnx", "torchscript"],
+        export_dir=str(tmp_path / "exports"),
+    )
+    results = Trainer(Branching(), None, config, spec).train(samples(16))
+    held = {path.name for path in (results["export_path"] / "artifacts").iterdir()}
+    assert "model.torchscript.pt" in held
+    assert "model.onnx" not in held
+    assert "The onnx format failed" in caplog.text

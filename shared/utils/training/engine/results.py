@@ -49,24 +49,10 @@ def _exports(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[st
     return paths
 
 
-def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec | None) -> Path:
-    """Export in every format that can hold the model; one that can't costs no finished training."""
-    from utils.training.export_utilities import ExportError, create_export_bundle
-
-    config = run.config
-    spec = task_spec or TaskSpec(
-        name="model", vocab_size=config.vocab_size, max_seq_len=config.max_seq_len
-    )
-    try:
-        return create_export_bundle(run.model, model_config, spec, config)
-    except ExportError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the error says it all
-        return error.bundle
-
-
 def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec) -> Path:
+    """Export in every format that can hold the model; one that can't is logged and left out."""
     # The export's libraries are an extra of their own.
-    from utils.training.export_utilities import create_export_bundle
+    from utils.training.export_utilities import ExportError, create_export_bundle
 
     try:
         return create_export_bundle(
@@ -77,6 +63,9 @@ def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec) -> Path:
             reference_profile=run.profiles.reference,
             sample_batch=_sample_of(run, task_spec),
         )
+    except ExportError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the error says it all
+        return error.bundle
     except Exception as error:
         error.add_note(
             f"Training itself is finished and saved in {run.config.checkpoint_dir}; "
