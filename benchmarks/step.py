@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import peers
 from benchmarks.figures import Figure
-from benchmarks.pairing import NUM_REPEATS, milliseconds_per_step, paired
+from benchmarks.pairing import paired, timed
 from benchmarks.workloads import (
     CLIP_NORM,
     GPT2,
@@ -47,7 +47,7 @@ class Hooks:
         self.total_loss = metrics["train_loss"]
 
 
-def run_trainer(job: Job, *, fused: bool = True) -> None:
+def run_trainer(job: Job, *, fused: bool = True, tensorboard: bool = True) -> None:
     """Train with the engine: clipping, gradient health, hooks and metrics on."""
     config = TrainingConfig(
         learning_rate=LEARNING_RATE,
@@ -60,7 +60,7 @@ def run_trainer(job: Job, *, fused: bool = True) -> None:
         fused_optimizer=fused,
         log_interval_steps=LOG_INTERVAL_STEPS,
         checkpoint_dir=str(job.folder / "checkpoints"),
-        use_tensorboard=job.is_logging,
+        use_tensorboard=job.is_logging and tensorboard,
         tensorboard_dir=str(job.folder),
         device="cpu",
         progress_bar=False,
@@ -116,16 +116,14 @@ def _ratios(
 
 def _tensorboard() -> Figure:
     """What TensorBoard every 10 steps adds to the engine's own step."""
-    added = []
-    quiet = milliseconds_per_step(run_trainer, MLP, 1)
-    for _ in range(NUM_REPEATS):
-        logging_on = milliseconds_per_step(run_trainer, MLP, 1, is_logging=True)
-        after = milliseconds_per_step(run_trainer, MLP, 1)
-        added.append(logging_on - (quiet + after) / 2)
-        quiet = after
+    quiet, logged = "without", "with TensorBoard"
+    runners = {quiet: partial(run_trainer, tensorboard=False), logged: run_trainer}
+    seconds = timed(runners, MLP, 1, is_logging=True)
+    # The mean, for most steps log nothing.
+    added = 1e3 * (statistics.fmean(seconds[logged]) - statistics.fmean(seconds[quiet]))
     return Figure(
         f"MLP, TensorBoard every {LOG_INTERVAL_STEPS} steps",
-        statistics.median(added),
+        added,
         unit="ms a step",
         at_most=0.05,
         against="the engine without it",

@@ -1,10 +1,8 @@
-"""Two small models with their data, the loop that a careful person writes, and a step clock."""
+"""Two small models with their data, and the loop that a careful person writes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, Dataset
 
 CLIP_NORM = 1.0
@@ -126,33 +123,6 @@ class Job:
 def as_it_is(batch: Any) -> Any:
     """Collate nothing: the dataset hands out whole batches."""
     return batch
-
-
-class StepClock:
-    """The process's CPU seconds at each optimizer step, whoever takes it.
-
-    CPU time counts helper threads, and is blind to other tenants of the machine.
-    """
-
-    def __init__(self) -> None:
-        self.stamps: list[float] = []
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Note every optimizer step inside."""
-        handle = register_optimizer_step_post_hook(self._note)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _note(self, *_: Any) -> None:
-        self.stamps.append(time.process_time())
-
-    def seconds_per_step(self, num_warmup_steps: int) -> float:
-        """Return the mean after the warm-up."""
-        steps = self.stamps[num_warmup_steps:]
-        return (steps[-1] - steps[0]) / (len(steps) - 1)
 
 
 def run_by_hand(job: Job) -> None:
