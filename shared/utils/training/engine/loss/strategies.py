@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as PyTorch's own documentation writes it
 
 from utils.training.engine.loss.inputs import (
     IGNORED,
@@ -58,8 +59,7 @@ class LanguageModelingLoss(_CrossEntropyLoss):
         if logits.ndim != 3 or logits.shape[:2] != labels.shape:  # noqa: PLR2004 - [batch, seq, vocab]
             raise mismatch("labels", labels.shape, "logits [batch, seq, vocab]", logits.shape)
         # The labels move, not the logits: shifted logits would be a copy of the largest tensor.
-        targets = torch.full_like(labels, IGNORED)
-        targets[:, :-1] = _without_padding(labels, inputs)[:, 1:]
+        targets = F.pad(_without_padding(labels, inputs)[:, 1:], (0, 1), value=IGNORED)
         return logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
 
 
