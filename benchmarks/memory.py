@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.figures import Figure
 from benchmarks.step import run_trainer
@@ -46,7 +47,7 @@ def resident_bytes() -> int:
 def _measure(pipe: Connection) -> None:
     torch.set_num_threads(1)
     marks = Marks()
-    handle = torch.optim.optimizer.register_optimizer_step_post_hook(marks.note)
+    handle = register_optimizer_step_post_hook(marks.note)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(MLP, NUM_WARMUP_STEPS + NUM_STEPS, 1, True, Path(folder))
         run_trainer(job)
