@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import statistics
 from functools import partial
 
 import torch
 
 from benchmarks import peers
 from benchmarks.figures import Figure
-from benchmarks.pairing import paired, timed
+from benchmarks.pairing import compare, paired, timed
 from benchmarks.workloads import (
     CLIP_NORM,
     GPT2,
@@ -119,8 +118,7 @@ def _tensorboard() -> Figure:
     quiet, logged = "without", "with TensorBoard"
     runners = {quiet: partial(run_trainer, tensorboard=False), logged: run_trainer}
     seconds = timed(runners, MLP, 1, is_logging=True)
-    # The mean, for most steps log nothing.
-    added = 1e3 * (statistics.fmean(seconds[logged]) - statistics.fmean(seconds[quiet]))
+    added = compare(seconds[logged], seconds[quiet])[1]
     return Figure(
         f"MLP, TensorBoard every {LOG_INTERVAL_STEPS} steps",
         added,
