@@ -11,10 +11,10 @@ from torch import nn
 
 from utils.training.engine.activation_checkpointing import activation_checkpointing, find_blocks
 from utils.training.engine.compilation import compiled
-from utils.training.engine.former_runs import set_aside_newer
 from utils.training.engine.precision import create_precision
 from utils.training.engine.profiling import profiling
-from utils.training.engine.trainer_state import TrainerState
+from utils.training.engine.run.former_runs import set_aside_newer
+from utils.training.engine.run.state import TrainerState
 from utils.training.errors import InvalidConfigError
 
 CPU = torch.device("cpu")

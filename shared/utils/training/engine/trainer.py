@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from torch import nn
 
 from utils.training.engine.activation_checkpointing import activation_checkpointing
-from utils.training.engine.assembly import create_run, num_batches
 from utils.training.engine.compilation import compiled
 from utils.training.engine.data import iterate
 from utils.training.engine.epoch_sums import EpochSums
@@ -20,9 +19,7 @@ from utils.training.engine.interrupt import StopSwitch, TrainingInterrupted
 from utils.training.engine.loop import learning_rate
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.profiling import NullProfiler, StepProfiler, profiling
-from utils.training.engine.results import results_of
-from utils.training.engine.resume import resume
-from utils.training.engine.run import Run, of_phase
+from utils.training.engine.run import Run, create_run, num_batches, of_phase, results_of, resume
 from utils.training.errors import InvalidConfigError, TrainingError
 from utils.training.seed_manager import set_random_seed, untouched_generators
 from utils.training.task_spec import TaskSpec

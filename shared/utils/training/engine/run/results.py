@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.training.engine.checkpoint.weights import export_safetensors
 from utils.training.engine.data import iterate
-from utils.training.engine.run import Run
+from utils.training.engine.run.run import Run
 from utils.training.seed_manager import untouched_generators
 from utils.training.task_spec import TaskSpec
 

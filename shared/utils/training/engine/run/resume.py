@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from utils.training.engine.former_runs import set_aside_newer
-from utils.training.engine.run import Run
+from utils.training.engine.run.former_runs import set_aside_newer
+from utils.training.engine.run.run import Run
 
 logger = logging.getLogger(__name__)
 

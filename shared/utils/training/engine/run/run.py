@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import capture_epoch_start, iterate
-from utils.training.engine.data_profiles import DataProfiles
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
 from utils.training.engine.epoch_sums import EpochSums
@@ -26,7 +25,8 @@ from utils.training.engine.metrics import MetricsEngine
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.precision import Precision
 from utils.training.engine.progress import Progress
-from utils.training.engine.trainer_state import TrainerState
+from utils.training.engine.run.data_profiles import DataProfiles
+from utils.training.engine.run.state import TrainerState
 from utils.training.seed_manager import restore_rng_state
 from utils.training.training_config import TrainingConfig
 

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import DataLoaderFactory
-from utils.training.engine.data_profiles import profile_data
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
@@ -27,7 +26,8 @@ from utils.training.engine.metrics import MetricsEngine
 from utils.training.engine.optimization import create_optimizer, create_scheduler
 from utils.training.engine.precision import Precision, create_precision
 from utils.training.engine.progress import make_progress
-from utils.training.engine.run import Run
+from utils.training.engine.run.data_profiles import profile_data
+from utils.training.engine.run.run import Run
 from utils.training.errors import InvalidConfigError, UnknownNameError
 from utils.training.flash_attention_wrapper import FlashAttentionWrapper
 from utils.training.task_spec import TaskSpec
