@@ -1,0 +1,1 @@
+"""Serving: answers with the production version of every model, and follows the registry."""

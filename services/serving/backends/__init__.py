@@ -1,0 +1,1 @@
+"""What runs the models: ONNX Runtime in this process, or a TorchServe process beside it."""
