@@ -8,7 +8,8 @@ from sklearn import datasets
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from services.trainer.samples.sample import Sample, split
+from services.trainer.samples.sample import Sample
+from utils.service.digits import split
 from utils.training.task_spec import TaskSpec
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from sklearn import datasets
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from services.trainer.samples.sample import Sample, split
+from services.trainer.samples.sample import Sample
+from utils.service.digits import Scans, read_digits
 from utils.training.task_spec import TaskSpec
-
-_DARKEST = 16.0  # the scans' grey levels are 0..16
 
 
 class Digits(Dataset[dict[str, Tensor]]):
@@ -20,9 +17,9 @@ class Digits(Dataset[dict[str, Tensor]]):
     Training scans are shifted by up to one pixel, another way each time they are seen.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, *, augment: bool = False) -> None:
-        self.images = torch.as_tensor(images, dtype=torch.float32).unsqueeze(1)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+    def __init__(self, scans: Scans, *, augment: bool = False) -> None:
+        self.images = torch.as_tensor(scans.images, dtype=torch.float32).unsqueeze(1)
+        self.labels = torch.as_tensor(scans.labels, dtype=torch.int64)
         self.augment = augment
 
     def __len__(self) -> int:
@@ -77,9 +74,7 @@ def build_model() -> nn.Module:
 
 def load_digits() -> Sample:
     """All 1,797 scans: 70 % to train on, 15 % to validate, 15 % held out."""
-    scans = datasets.load_digits()
-    images, labels = scans.images / _DARKEST, scans.target
-    train, validation, test = split(len(labels), validation=0.15, test=0.15)
+    scans = read_digits()
     return Sample(
         task_spec=TaskSpec(
             name="digits",
@@ -91,8 +86,8 @@ def load_digits() -> Sample:
             image_mean=(0.3,),
             image_std=(0.35,),
         ),
-        train=Digits(images[train], labels[train], augment=True),
-        validation=Digits(images[validation], labels[validation]),
-        test=Digits(images[test], labels[test]),
+        train=Digits(scans["train"], augment=True),
+        validation=Digits(scans["validation"]),
+        test=Digits(scans["test"]),
         build_model=build_model,
     )
