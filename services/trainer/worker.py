@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from services.trainer.alive import Beat, beat_file
 from services.trainer.attempt_folder import remove_leftovers
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervision import Supervisor
@@ -51,6 +52,7 @@ def serve(settings: TrainerSettings) -> int:
         without_mingle=True,
         without_gossip=True,
         quiet=True,
+        beat_file=beat_file(settings.work_folder),
     )
     worker.start()
     return int(worker.exitcode or 0)
@@ -63,6 +65,7 @@ def create_worker(
     app = create_queue(settings.redis_url)
     app.conf.worker_hijack_root_logger = False
     app.conf.worker_redirect_stdouts = False
+    app.steps["worker"].add(Beat)
 
     def run_job(job_id: int) -> None:
         """Look at the nudged job, then at whatever else waits."""
