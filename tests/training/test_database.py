@@ -41,6 +41,7 @@ from utils.training.database import (
 )
 from utils.training.database.__main__ import main
 from utils.training.database.prepared import Prepared
+from utils.training.migrations import DatabaseVersionError
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -433,6 +434,35 @@ def test_the_command_upgrades_tells_and_downgrades(tmp_path, capsys):
     first, second, third = capsys.readouterr().out.split()
     assert (first, third) == ("empty", "empty")
     assert second >= "0001"
+
+
+def test_the_command_reads_the_location_from_the_environment(tmp_path, capsys, monkeypatch):
+    url = tmp_path / "url"
+    url.write_text(f"{tmp_path / 'store.db'}\n")
+    with pytest.raises(SystemExit):
+        main(["upgrade"])
+    monkeypatch.setenv("TRAINING_DATABASE_URL_FILE", str(url))
+    main(["upgrade"])
+    main(["downgrade", "base"])
+    monkeypatch.delenv("TRAINING_DATABASE_URL_FILE")
+    monkeypatch.setenv("TRAINING_DATABASE_URL", url.read_text().strip())
+    main(["current"])
+    first, *others = capsys.readouterr().out.split()
+    assert first >= "0001"
+    assert others == ["empty", "empty"]
+
+
+def test_the_command_waits_until_somebody_has_upgraded(tmp_path, capsys):
+    location = str(tmp_path / "store.db")
+    with pytest.raises(DatabaseVersionError):
+        main(["wait", "--patience", "0", location])
+    command = [sys.executable, "-m", "utils.training.database"]
+    paths = os.environ | {"PYTHONPATH": str(SHARED)}
+    waiter = subprocess.Popen([*command, "wait", location], stderr=subprocess.PIPE, env=paths)
+    assert b"Not yet" in waiter.stderr.readline()
+    main(["upgrade", location])
+    assert waiter.wait(60) == 0
+    waiter.stderr.close()
 
 
 def test_the_stores_import_without_torch_and_pandas():
