@@ -9,6 +9,7 @@ from services.scheduler.events import events_api
 from services.scheduler.jobs import jobs_api
 from services.scheduler.logs import logs_api
 from services.scheduler.parts import Parts
+from services.scheduler.queues import queues_api
 from services.scheduler.schedules import schedules_api
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.triggers import triggers_api
@@ -31,6 +32,7 @@ def create_app(settings: SchedulerSettings) -> OpenAPI:
         events_api(parts.manager, parts.streams),
         logs_api(parts.engine, parts.manager, parts.logs),
         claims_api(parts.manager, parts.nudge),
+        queues_api(parts.manager),
         schedules_api(parts.schedules),
         triggers_api(parts.retraining),
     ):

@@ -29,6 +29,7 @@ ROUTES = {
     ("POST", "/v1/claims/{job_id}/heartbeat"): "trainer",
     ("POST", "/v1/claims/{job_id}/finish"): "trainer",
     ("POST", "/v1/claims/{job_id}/release"): "trainer",
+    ("GET", "/v1/queues/{queue}"): "reader",
     ("POST", "/v1/schedules"): "submitter",
     ("GET", "/v1/schedules"): "reader",
     ("GET", "/v1/schedules/{schedule_id}"): "reader",
@@ -44,6 +45,7 @@ ROUTES = {
     ("POST", "/v1/triggers/{model}/signals"): "both",
     ("GET", "/v1/triggers/{model}/explain"): "reader",
 }
+VALUES = {"model": "digits", "job_id": "1", "schedule_id": "1", "queue": "training"}
 
 
 @pytest.fixture
@@ -65,7 +67,9 @@ def served(app):
 
 
 def path_of(route):
-    return route.replace("{model}", "digits").replace("{job_id}", "1").replace("{schedule_id}", "1")
+    for name, value in VALUES.items():
+        route = route.replace(f"{{{name}}}", value)
+    return route
 
 
 def test_every_route_is_listed_and_described(app, client):
