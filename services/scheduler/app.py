@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_openapi3 import OpenAPI
 
+from services.scheduler.alerts import alerts_api
 from services.scheduler.claims import claims_api
 from services.scheduler.events import events_api
 from services.scheduler.jobs import jobs_api
@@ -35,6 +36,7 @@ def create_app(settings: SchedulerSettings) -> OpenAPI:
         queues_api(parts.manager),
         schedules_api(parts.schedules),
         triggers_api(parts.retraining),
+        alerts_api(parts.retraining),
     ):
         app.register_api(api)
     app.extensions["parts"] = parts

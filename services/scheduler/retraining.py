@@ -49,13 +49,16 @@ class Retraining:
         self._submitted = submitted
         self.rules = TriggerRuleStore(engine)
 
-    def signal(self, model_name: str, signal: Signal, key: str) -> SignalDecision:
+    def signal(
+        self, model_name: str, signal: Signal, key: str, *, is_sustained: bool = False
+    ) -> SignalDecision:
         """Decide on one window; the same window again keeps its decision.
 
         Args:
             model_name: the model.
             signal: what was seen of it.
             key: names the window where the signal has no end of one.
+            is_sustained: the sender has seen it for long enough; it needs no further windows.
 
         Raises:
             UnknownTriggerError: a LookupError; the model has no rule.
@@ -71,7 +74,12 @@ class Retraining:
         findings = tuple(found for found in find(rule, signal) if found.trigger != "time")
         reasons = [found.reason for found in findings if found.fired]
         decision = self._decide(
-            trigger, window, reasons, job, is_calm=not reasons and is_calm(rule, signal)
+            trigger,
+            window,
+            reasons,
+            job,
+            is_calm=not reasons and not is_sustained and is_calm(rule, signal),
+            is_sustained=is_sustained,
         )
         return self._answer(trigger, decision, findings)
 
@@ -160,6 +168,7 @@ class Retraining:
         *,
         is_calm: bool,
         is_certain: bool = False,
+        is_sustained: bool = False,
         now: datetime | None = None,
     ) -> TriggerDecision:
         model_name = trigger.model_name
@@ -174,6 +183,7 @@ class Retraining:
             start=self._starting(job, reasons),
             is_busy=self._is_busy(model_name),
             is_certain=is_certain,
+            is_sustained=is_sustained,
         )
         self._count(model_name, decision)
         return decision

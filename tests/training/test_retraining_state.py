@@ -63,6 +63,24 @@ def test_what_held_a_window_back_is_said(open_store):
     assert store.decisions("digits") == decisions[::-1]
 
 
+def test_what_was_sustained_needs_no_further_window_but_a_calm_one_since_the_last_firing(
+    open_store,
+):
+    store = open_store(
+        TriggerPolicy(windows_to_fire=2, windows_considered=3, cool_down_seconds=0, daily_budget=9)
+    )
+
+    def sustained(window):
+        return store.evaluate("digits", window, is_over=True, is_calm=False, is_sustained=True)
+
+    first = sustained("alert 1")
+    assert first.fires
+    store.end(first.firing_id, "completed")
+    assert sustained("alert 2").held_back_by == "disarmed"
+    feed(store, "c")
+    assert sustained("alert 3").fires
+
+
 def test_only_a_calm_window_arms_again_and_older_windows_do_not_count(open_store):
     store = open_store(TriggerPolicy(windows_to_fire=2, windows_considered=3, cool_down_seconds=0))
     first = feed(store, "oo")[-1]

@@ -120,6 +120,7 @@ class TriggerStateStore(Store):
         start: Start | None = None,
         is_busy: bool = False,
         is_certain: bool = False,
+        is_sustained: bool = False,
     ) -> TriggerDecision:
         """Count a window, and decide.
 
@@ -138,6 +139,8 @@ class TriggerStateStore(Store):
             is_busy: a training that no firing started is under way; it counts as one in flight.
             is_certain: what is over is no noisy measurement, as the age of a model is none: it
                 fires without further windows, and without a calm one since the last firing.
+            is_sustained: somebody else has seen it over for long enough, as an alert is before it
+                fires: it needs no further windows, but all other brakes hold.
 
         Raises:
             ValueError: the window is over and calm at once.
@@ -162,7 +165,11 @@ class TriggerStateStore(Store):
             if is_calm and not state.armed:
                 self._arm(connection, model_name)
             if is_over:
-                over = None if is_certain else self._count_over(connection, state)
+                over: int | None = self._count_over(connection, state)
+                if is_sustained:
+                    over = self._policy.windows_to_fire
+                if is_certain:
+                    over = None
                 brakes = self._brakes(connection, state, present, over, is_busy=is_busy)
                 brake = next(brakes, None)
                 firing = None if brake else self._fire(connection, row, start)
