@@ -8,6 +8,7 @@ from services.registry import artifacts, gate, jobs, models, runs
 from services.registry.metrics import RegistryMetrics
 from services.registry.settings import RegistrySettings
 from services.registry.stores import Stores
+from utils.service.disk import DiskCollector
 from utils.service.web import create_web_app
 
 
@@ -15,6 +16,7 @@ def create_app(settings: RegistrySettings) -> OpenAPI:
     """Build the app."""
     stores = Stores.of(settings)
     metrics = RegistryMetrics()
+    metrics.registry.register(DiskCollector(settings.folders))
     app = create_web_app(
         "registry",
         settings,

@@ -11,13 +11,13 @@ class RegistryMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registered = self._counter(
-            "model_registrations_total", "Models registered.", ["model"]
+            "model_registrations_total", "Models registered.", ["model_name"]
         )
         self.verdicts = self._counter(
-            "model_verdicts_total", "Verdicts of the gate.", ["model", "passed"]
+            "model_verdicts_total", "Verdicts of the gate.", ["model_name", "passed"]
         )
         self.promotions = self._counter(
-            "model_promotions_total", "Changes of a tag.", ["model", "tag", "kind"]
+            "model_promotions_total", "Changes of a tag.", ["model_name", "tag", "kind"]
         )
         self.artifact_bytes = self._counter(
             "model_artifact_bytes_total", "Bytes of artifacts moved.", ["direction"]

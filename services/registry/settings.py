@@ -19,3 +19,11 @@ class RegistrySettings(WebSettings):
     store_url: str  # a folder, or any fsspec URL
     staging_folder: Path  # uploads under way
     max_artifact_bytes: int = Field(8 * 1024**3, ge=1024)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """What is written to local disks, and where."""
+        folders = {"staging": self.staging_folder}
+        if "://" not in self.store_url:
+            folders["artifacts"] = Path(self.store_url)
+        return folders

@@ -12,9 +12,10 @@ from services.scheduler.events import EventStreams
 from services.scheduler.log_files import LogFiles
 from services.scheduler.loops.publisher import Publisher
 from services.scheduler.loops.reaper import Reaper
-from services.scheduler.metrics import Counters, QueueCollector
+from services.scheduler.metrics import Counters, JobsCollector
 from services.scheduler.retraining import Retraining
 from services.scheduler.settings import SchedulerSettings
+from utils.service.disk import DiskCollector
 from utils.service.loops import Loop
 from utils.service.queue import create_queue
 from utils.training.database import open_database, reading
@@ -33,7 +34,8 @@ class Parts:
         self.schedules = TrainingScheduler(self.engine)
         self.metrics = CollectorRegistry()
         self.counters = Counters(self.metrics)
-        self.metrics.register(QueueCollector(self.manager))
+        self.metrics.register(JobsCollector(self.manager))
+        self.metrics.register(DiskCollector({"logs": settings.log_folder}))
         self.stopping = threading.Event()
         self._redis = redis.Redis.from_url(
             settings.redis_url,

@@ -17,6 +17,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
+    ProcessCollector,
     generate_latest,
 )
 from werkzeug.wrappers import Response as AnyResponse
@@ -82,7 +83,8 @@ def create_web_app(
         name: the service's name, such as ``scheduler``.
         settings: limits and the tokens file.
         checks: what ``/readyz`` tries, by name; a check that raises makes the service unready.
-        metrics: what ``/metrics`` shows; request counts and latencies are added to it.
+        metrics: what ``/metrics`` shows; request counts, latencies and the process's own numbers
+            (start, memory, open files) are added to it.
         optional_checks: tried and told too, for what the service can do without for a while.
     """
     app = OpenAPI(
@@ -158,6 +160,7 @@ def _limit_rates(app: OpenAPI, rate: str) -> None:
 
 
 def _measure(app: OpenAPI, metrics: CollectorRegistry) -> None:
+    ProcessCollector(registry=metrics)
     labels = ["method", "route", "status"]
     count = Counter("http_requests_total", "Requests answered.", labels, registry=metrics)
     seconds = Histogram(

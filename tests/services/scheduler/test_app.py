@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from utils.service.contracts.jobs import Signal, TriggerRule
+from utils.service.contracts.jobs import Progress, Signal, TriggerRule
 
 OPERATIONAL = {"/", "/healthz", "/readyz", "/metrics"}
 HOLDERS = {
@@ -44,6 +44,7 @@ ROUTES = {
     ("DELETE", "/v1/triggers/{model}"): "submitter",
     ("POST", "/v1/triggers/{model}/signals"): "both",
     ("GET", "/v1/triggers/{model}/explain"): "reader",
+    ("POST", "/v1/alerts"): "submitter",
 }
 VALUES = {"model": "digits", "job_id": "1", "schedule_id": "1", "queue": "training"}
 
@@ -133,11 +134,48 @@ def test_metrics_show_the_queue_as_the_table_has_it(web, config, parts):
     assert 'training_jobs{job_type="training",status="claimed"} 1.0' in shown
     assert 'training_queue_ready{job_type="training"} 1.0' in shown
     assert 'training_leases_expired{job_type="training"} 1.0' in shown
-    assert 'training_trigger_decisions_total{decision="in_flight",model="digits"} 1.0' in shown
+    assert 'training_trigger_decisions_total{decision="in_flight",model_name="digits"} 1.0' in shown
     assert "training_database_up 1.0" in shown
     oldest = re.search(r'training_queue_oldest_seconds{job_type="training"} (\S+)', shown)
     assert 60 <= float(oldest[1]) < 120
     assert held.job_id
+
+
+def test_metrics_show_what_running_trainings_told_last(web, config):
+    for name in ("digits", "letters"):
+        web.submitter.submit("training", config | {"model_name": name})
+        job = web.trainer.claim("w")
+        web.trainer.start(job.job_id, job.fencing_token)
+        if name == "digits":
+            progress = Progress(
+                step=30,
+                total_steps=120,
+                loss=0.25,
+                samples_per_second=640.0,
+                gradient_norm=1.5,
+                memory_mb=512,
+                gpu_memory_mb=1024,
+                gpu_utilization=0.75,
+            )
+            web.trainer.heartbeat(job.job_id, job.fencing_token, progress)
+    shown = web.reader.call("GET", "/metrics").text
+    for line in (
+        'training_job_steps{model_name="digits"} 30.0',
+        'training_job_steps{model_name="letters"} 0.0',
+        'training_job_progress_ratio{model_name="digits"} 0.25',
+        'training_job_loss{model_name="digits"} 0.25',
+        'training_job_samples_per_second{model_name="digits"} 640.0',
+        'training_job_gradient_norm{model_name="digits"} 1.5',
+        'training_job_memory_bytes{device="cpu",model_name="digits"} 5.36870912e+08',
+        'training_job_memory_bytes{device="gpu",model_name="digits"} 1.073741824e+09',
+        'training_job_utilization_ratio{device="gpu",model_name="digits"} 0.75',
+    ):
+        assert line in shown
+    assert 'training_job_loss{model_name="letters"}' not in shown
+    assert "process_start_time_seconds" in shown
+    free = re.search(r'training_disk_free_bytes{volume="logs"} (\S+)', shown)
+    size = re.search(r'training_disk_size_bytes{volume="logs"} (\S+)', shown)
+    assert 0 < float(free[1]) < float(size[1])
 
 
 def test_metrics_stay_readable_while_the_database_is_away(settings, postgres, parts, serving, app):

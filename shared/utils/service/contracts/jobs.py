@@ -142,6 +142,11 @@ class Progress(Request):
     samples_per_second: float | None = None
     seconds_left: float | None = None
     memory_mb: float | None = None
+    cpu_utilization: float | None = None  # cores in use
+    gpu_memory_mb: float | None = None
+    gpu_utilization: float | None = None  # 0 to 1
+    gradient_norm: float | None = None  # before clipping
+    learning_rate: float | None = None
     phase: str | None = Field(None, max_length=40)
 
 
