@@ -6,7 +6,29 @@ import json
 import zipfile
 from pathlib import Path
 
+from utils.training.export_utilities.templates.runtimes import FILES
+
+TEMPLATES = Path(__file__).parent / "templates"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
+
+
+def archive_members(bundle: Path) -> dict[str, Path] | None:
+    """What a bundle's archive holds, by the names there: this library's handler, no other code.
+
+    None where the bundle has neither an ONNX nor a TorchScript model.
+    """
+    code = {name: TEMPLATES / name for name in ("handler.py", "preprocessing.py", "runtimes.py")}
+    facts = {
+        "signature.json": bundle / "signature.json",
+        "task_spec.json": bundle / "configs" / "task_spec.json",
+        "tokenizer.json": bundle / "tokenizer" / "tokenizer.json",
+    }
+    models = {FILES[kind]: bundle / "artifacts" / FILES[kind] for kind in ("onnx", "torchscript")}
+    model = next((name for name, path in models.items() if path.exists()), None)
+    if model is None:
+        return None
+    present = {name: path for name, path in facts.items() if path.exists()}
+    return code | present | {model: models[model]}
 
 
 def write_archive(path: Path, name: str, version: str, members: dict[str, Path]) -> None:

@@ -14,26 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from utils.training.export_utilities import formats
-from utils.training.export_utilities.archive import write_archive
+from utils.training.export_utilities.archive import TEMPLATES, archive_members, write_archive
 from utils.training.export_utilities.errors import ExportError, FormatError
 from utils.training.export_utilities.manifest import installed_versions, write_json, write_manifest
-from utils.training.export_utilities.parity import TEMPLATES, greatest_difference
+from utils.training.export_utilities.parity import greatest_difference
 from utils.training.export_utilities.signature import (
     LogitsOnly,
     Signature,
     output_dynamic,
     signature_of,
 )
+from utils.training.export_utilities.templates.runtimes import FILES
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
 log = logging.getLogger(__name__)
 
-ARTIFACTS = {
-    "onnx": "model.onnx",
-    "torchscript": "model.torchscript.pt",
-    "pytorch": "model.pytorch.pt",
-}
 _RUNNERS = ("inference.py", "preprocessing.py", "runtimes.py", "serve.py", "verify.py")
 
 
@@ -136,7 +132,7 @@ def _write_formats(
     for kind, write in writers.items():
         if kind != "pytorch" and kind not in wanted:
             continue
-        path = artifacts / ARTIFACTS[kind]
+        path = artifacts / FILES[kind]
         try:
             facts = write(path)
             facts |= greatest_difference(model, signature, artifacts, kind)
@@ -262,22 +258,10 @@ def _requirements(task_spec: TaskSpec) -> str:
 
 def _write_archive(folder: Path, task_spec: TaskSpec, model_version: str) -> None:
     """The TorchServe archive; without ONNX and TorchScript there is nothing to serve."""
-    artifacts = folder / "artifacts"
-    members = {
-        "handler.py": TEMPLATES / "handler.py",
-        "preprocessing.py": folder / "preprocessing.py",
-        "runtimes.py": folder / "runtimes.py",
-        "signature.json": folder / "signature.json",
-        "task_spec.json": folder / "configs" / "task_spec.json",
-        "tokenizer.json": folder / "tokenizer" / "tokenizer.json",
-        "model.onnx": artifacts / ARTIFACTS["onnx"],
-    }
-    if not members["model.onnx"].exists():
-        members["model.torchscript.pt"] = artifacts / ARTIFACTS["torchscript"]
-    present = {name: path for name, path in members.items() if path.exists()}
-    if "model.onnx" in present or "model.torchscript.pt" in present:
-        path = artifacts / f"{_file_name(task_spec.name)}.mar"
-        write_archive(path, _file_name(task_spec.name), model_version, present)
+    members = archive_members(folder)
+    if members is not None:
+        name = _file_name(task_spec.name)
+        write_archive(folder / "artifacts" / f"{name}.mar", name, model_version, members)
 
 
 def _file_name(name: str) -> str:

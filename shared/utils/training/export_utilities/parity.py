@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,8 +10,8 @@ from torch import Tensor, nn
 
 from utils.training.export_utilities.errors import FormatError
 from utils.training.export_utilities.signature import SEQUENCE, Signature, resized
+from utils.training.export_utilities.templates.runtimes import load
 
-TEMPLATES = Path(__file__).parent / "templates"
 _RELATIVE_TOLERANCE = 1e-4  # of the largest logit; kernels differ by about 1e-6 of it
 _OTHER_BATCH, _OTHER_SEQUENCE = 3, 5
 
@@ -33,7 +31,7 @@ def greatest_difference(
         resized(signature, 1, 1),
     ]
     try:
-        run = _runtimes().load(artifacts, kind)
+        run = load(artifacts, kind)
         pairs = [(_eager(model, batch), run(_named(signature, batch))) for batch in batches]
     except Exception as error:
         raise FormatError(f"It was written and does not run: {error}.") from error
@@ -55,20 +53,3 @@ def _eager(model: nn.Module, batch: list[Tensor]) -> np.ndarray:
 
 def _named(signature: Signature, batch: list[Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in zip(signature.samples, batch, strict=True)}
-
-
-def _runtimes() -> ModuleType:
-    """The bundle's own loader: what is compared is what a user will run."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    name = "training_engine_bundle_runtimes"
-    if name not in sys.modules:
-        spec = spec_from_file_location(name, TEMPLATES / "runtimes.py")
-        if spec is None or spec.loader is None:
-            raise FormatError(
-                "The bundle's templates are not installed; reinstall training-engine."
-            )
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name]

@@ -7,14 +7,15 @@ trained the model.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+KINDS = {"INT64": np.int64, "FP32": np.float32}  # the protocol's names
 NUM_BEST = 5  # next tokens, or classes, that an answer names
 
 
@@ -128,7 +129,7 @@ class Task:
         if isinstance(example, list | np.ndarray):
             try:
                 pixels = np.asarray(example, dtype=np.float32)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 raise InputError("An image's rows differ in length or hold no numbers.") from None
             if not np.isfinite(pixels).all():
                 raise InputError("An image holds NaN or Inf; give finite numbers.")
@@ -153,7 +154,7 @@ class Task:
             example = [example[name] for name in names]
         try:
             row = np.asarray(example, dtype=np.float32)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise InputError("A row holds something that is no number.") from None
         if row.shape != (width,):
             raise InputError(f"A row has the shape {list(row.shape)}, the model takes [{width}].")
@@ -198,6 +199,83 @@ class Task:
         return mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
 
 
+def answer(task: Task, run: Callable, document: dict) -> dict:
+    """Answer tensors (``inputs``) with ``outputs``, examples (``instances``) with ``predictions``.
+
+    Args:
+        task: the bundle's task.
+        run: the model: named arrays to logits.
+        document: one request, decoded.
+
+    Raises:
+        InputError: the request can't be taken.
+    """
+    if "inputs" in document:
+        return {
+            "outputs": [output(run(parse_tensors(document["inputs"], task.signature["inputs"])))]
+        }
+    if not isinstance(document.get("instances"), list):
+        raise InputError('The body lacks "inputs" and "instances".')
+    inputs = task.encode(document["instances"])
+    return {"predictions": task.decode(run(inputs), inputs)}
+
+
+def output(logits: np.ndarray) -> dict:
+    """Logits as a tensor of the Open Inference Protocol."""
+    return {
+        "name": "logits",
+        "shape": list(logits.shape),
+        "datatype": "FP32",
+        "data": logits.ravel().tolist(),
+    }
+
+
+def parse_tensors(tensors: object, specs: list[dict]) -> dict[str, np.ndarray]:
+    """Read a request's tensors, in the order and of the shapes that the signature names."""
+    if not isinstance(tensors, list) or not all(isinstance(t, dict) for t in tensors):
+        raise InputError('"inputs" is a list of tensors, each with name, shape, datatype and data.')
+    given = {str(tensor.get("name")): tensor for tensor in tensors}
+    arrays = {spec["name"]: _parse(given.get(spec["name"]), spec) for spec in specs}
+    if len({len(array) for array in arrays.values()}) != 1:
+        raise InputError("The tensors differ in their first dimension, the batch.")
+    return arrays
+
+
+def _parse(tensor: dict | None, spec: dict) -> np.ndarray:
+    if tensor is None:
+        raise InputError(f"The tensor {spec['name']} is missing.")
+    if tensor.get("datatype") != spec["datatype"]:
+        raise InputError(
+            f"{spec['name']} has the datatype {tensor.get('datatype')}, "
+            f"expected {spec['datatype']}."
+        )
+    try:
+        array = np.array(tensor["data"], dtype=KINDS[spec["datatype"]]).reshape(tensor["shape"])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise InputError(f"{spec['name']}'s data does not fit its shape and datatype.") from None
+    if not fits(array.shape, spec):
+        raise InputError(
+            f"{spec['name']} has the shape {list(array.shape)}, expected {spec['shape']}."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{spec['name']} holds NaN or Inf.")
+    low, high = spec.get("range", (None, None))
+    if low is not None and (array.min() < low or array.max() > high):
+        raise InputError(f"{spec['name']} holds values outside {low} to {high}.")
+    return array
+
+
+def fits(shape: tuple[int, ...], spec: dict) -> bool:
+    """True where the signature allows a shape; a named dimension is free up to its limit."""
+    if len(shape) != len(spec["shape"]) or 0 in shape:
+        return False
+    limits = spec.get("limits", {})
+    return all(
+        size <= limits.get(wanted, size) if isinstance(wanted, str) else size == wanted
+        for size, wanted in zip(shape, spec["shape"], strict=True)
+    )
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -240,6 +318,6 @@ def _image_file(example: object) -> object:
     if isinstance(example, str):
         try:
             return io.BytesIO(base64.b64decode(example, validate=True))
-        except binascii.Error:
+        except ValueError:
             raise InputError("An image's text is no base64.") from None
     raise InputError("An image is a file, base64 text, or an array of numbers.")
