@@ -11,20 +11,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from utils.service.contracts.jobs import JobType
-from utils.service.settings import Settings
+from utils.service.settings import Settings, words
 
 PREFIX = "TRAINING_TRAINER"
 
 SAMPLE_MODELS = tuple(
     f"services.trainer.samples.{name}:build_model" for name in ("cells", "digits", "text")
 )
-
-
-def _words(value: object) -> object:
-    """Read a list as the environment has it: words with commas between them."""
-    if isinstance(value, str):
-        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
-    return value
 
 
 def _own_name() -> str:
@@ -41,8 +34,8 @@ class TrainerSettings(Settings):
     token_file: Path  # of a trainer's token, for both
     data_folder: Path  # what jobs may read
     work_folder: Path  # of running jobs, and of artifacts that were fetched
-    entry_points: Annotated[tuple[str, ...], BeforeValidator(_words)] = SAMPLE_MODELS
-    queues: Annotated[tuple[JobType, ...], BeforeValidator(_words)] = (
+    entry_points: Annotated[tuple[str, ...], BeforeValidator(words)] = SAMPLE_MODELS
+    queues: Annotated[tuple[JobType, ...], BeforeValidator(words)] = (
         "training",
         "evaluation",
         "export",

@@ -36,6 +36,13 @@ class WebSettings(Settings):
 S = TypeVar("S", bound=Settings)
 
 
+def words(value: object) -> object:
+    """Read a list as the environment has it: words with commas between them."""
+    if isinstance(value, str):
+        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return value
+
+
 def read_settings(kind: type[S], prefix: str, environ: Mapping[str, str] = os.environ) -> S:
     """Read ``<prefix>_<FIELD>``, or the file that ``<prefix>_<FIELD>_FILE`` names, for each field.
 
