@@ -27,6 +27,7 @@ class PromotionBell:
 
     def ring(self, promotion: Promotion) -> None:
         """Announce a promotion that is committed."""
+        log.info("Model %d is %s of %s.", promotion.model_id, promotion.to_tag, promotion.name)
         if self._redis is None:
             return
         event = {"name": promotion.name, "model_id": promotion.model_id, "tag": promotion.to_tag}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +27,8 @@ from utils.training.retraining_state import (
     UnknownFiringError,
 )
 from utils.training.retraining_triggers import TriggerFinding
+
+log = logging.getLogger(__name__)
 
 _UNFINISHED = tuple(status for status in JobStatus if status not in FINISHED)
 _ACTOR = "trigger"
@@ -210,6 +213,7 @@ class Retraining:
         if decision.fires:
             self._submitted()
             self._counters.fired.labels(model_name).inc()
+            log.info("%s is trained again: %s", model_name, " ".join(decision.reasons))
         kind = "fired" if decision.fires else decision.held_back_by or "quiet"
         self._counters.decisions.labels(model_name, kind).inc()
 
