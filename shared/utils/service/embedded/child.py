@@ -41,6 +41,11 @@ class Child:
         """The process id while it runs, else None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, minus the signal's number where one ended it; None while it runs."""
+        return self._process.poll() if self._process else None
+
     def start(
         self,
         command: Sequence[str | Path],

@@ -25,16 +25,24 @@ _OLD_MEMORY_SECONDS = 10  # until the kernel frees a killed server's shared memo
 
 
 class PostgresServer:
-    """One Postgres instance whose data, password and log lie in one folder.
+    """One Postgres instance whose data, password and log lie in one folder, unless told otherwise.
 
     The data folder's name holds the major version, since no version reads another's files. A
     stopped or killed instance starts again on the same data.
     """
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        password_file: Path | None = None,
+        log: Path | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
-        self._child = Child("Postgres", self.folder / "postgres.log", signal.SIGINT)
+        self._password_file = password_file or self.folder / "postgres.password"
+        self._child = Child("Postgres", log or self.folder / "postgres.log", signal.SIGINT)
 
     @property
     def pid(self) -> int | None:
@@ -99,7 +107,7 @@ class PostgresServer:
         self.stop()
 
     def _password(self) -> str:
-        return secret(self.folder / "postgres.password", lambda: secrets.token_urlsafe(24))
+        return secret(self._password_file, lambda: secrets.token_urlsafe(24))
 
     def _options(self) -> list[str]:
         settings = {
@@ -126,7 +134,7 @@ class PostgresServer:
                     str(binaries / "initdb"),
                     f"--pgdata={fresh}",
                     f"--username={_USER}",
-                    f"--pwfile={self.folder / 'postgres.password'}",
+                    f"--pwfile={self._password_file}",
                     "--encoding=UTF8",
                     "--locale=C",
                     "--auth=scram-sha-256",

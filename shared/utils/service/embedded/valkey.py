@@ -18,16 +18,24 @@ _START_SECONDS = 30
 
 
 class ValkeyServer:
-    """One Valkey (or Redis) instance whose data, password and log lie in one folder.
+    """One Valkey (or Redis) instance whose data, password and log lie in one folder by default.
 
     Writes go to an append-only file that is synced every second, so a killed server loses at most
     what the platform can send again.
     """
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        password_file: Path | None = None,
+        log: Path | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
-        self._child = Child("Valkey", self.folder / "valkey.log")
+        self._password_file = password_file or self.folder / "valkey.password"
+        self._child = Child("Valkey", log or self.folder / "valkey.log")
 
     @property
     def pid(self) -> int | None:
@@ -67,7 +75,7 @@ class ValkeyServer:
         self.stop()
 
     def _password(self) -> str:
-        return secret(self.folder / "valkey.password", lambda: secrets.token_urlsafe(24))
+        return secret(self._password_file, lambda: secrets.token_urlsafe(24))
 
     def _configuration(self, data: Path) -> str:
         return "\n".join(
