@@ -47,6 +47,7 @@ class Backend(Protocol):
 
         Raises:
             LoadError: a RuntimeError; it can't, and nothing of it is left behind.
+            UnavailableError: a RuntimeError; the back end itself is away, whatever the version.
         """
 
     def answer(self, version: Version, document: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Follows the registry: brings each name's production version up, and lets the one before go."""
