@@ -29,6 +29,7 @@ from utils.training.model_registry import Lineage, Promotion, RegisteredModel
 from utils.training.promotion_gate import Verdict
 
 _UPLOAD_TRIES = 20
+_SILENCE_SECONDS = 60.0  # after which a download's connection counts as broken
 
 
 class DigestError(TrainingError, RuntimeError):
@@ -79,15 +80,23 @@ class RegistryClient:
 
         Raises:
             DigestError: a RuntimeError; other bytes came.
+            RemoteError: the registry refused.
+            httpx.TransportError: the connection broke; another call goes on where it did.
         """
         partial = path.with_name(f".{path.name}.partial")
         start = partial.stat().st_size if partial.exists() else 0
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with self._service.stream(f"/v1/artifacts/{digest}", headers=headers) as response:
-            mode = "ab" if response.status_code == HTTPStatus.PARTIAL_CONTENT else "wb"
-            with partial.open(mode) as file:
-                for chunk in response.iter_bytes(CHUNK_BYTES):
-                    file.write(chunk)
+        try:
+            with self._service.stream(
+                f"/v1/artifacts/{digest}", headers=headers, silence_seconds=_SILENCE_SECONDS
+            ) as response:
+                mode = "ab" if response.status_code == HTTPStatus.PARTIAL_CONTENT else "wb"
+                with partial.open(mode) as file:
+                    for chunk in response.iter_bytes(CHUNK_BYTES):
+                        file.write(chunk)
+        except RemoteError as error:
+            if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise  # else an earlier call read it to its end
         with partial.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != digest:
