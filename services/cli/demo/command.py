@@ -1,0 +1,30 @@
+"""The command: ``trainctl demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from services.cli.stack.options import Backend
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where its state lies; an earlier demonstration's is wiped.")
+    ] = Path("var/demo"),
+    backend: Annotated[Backend, typer.Option(help="What serves the models.")] = "torchserve",
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Let the platform stay up until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show the closed loop on real scans: train, serve, drift, retrain, recover.
+
+    It exits 0 only if everything that it claims was true, and nothing is left running.
+    """
+    from services.cli.demo.run import run
+
+    raise typer.Exit(run(folder.absolute(), backend, Console(), keep=keep))
