@@ -106,8 +106,22 @@ class Plan:
     def workers(self) -> list[Member]:
         """What follows the registry and the queue."""
         return [
+            *([self._serving()] if _is_installed("serving") else []),
             *(self._trainer(name, number) for number, name in enumerate(self._trainers)),
         ]
+
+    def _serving(self) -> Service:
+        return self._web(
+            "serving",
+            self._url("serving"),
+            REGISTRY_URL=self._registry,
+            TOKEN_FILE=self.credentials.token_files["serving"],
+            REDIS_URL_FILE=self._redis_url,
+            WORK_FOLDER=self.folder / "work" / "serving",
+            BACKEND=self._options.backend,
+            POLL_SECONDS=1,
+            RETRY_SECONDS=10,
+        )
 
     def _trainer(self, name: str, number: int) -> Service:
         work = self.folder / "work" / name
