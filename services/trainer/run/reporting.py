@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
 import threading
 import time
 from collections.abc import Mapping
@@ -12,16 +11,18 @@ from types import TracebackType
 from typing import Self
 
 from services.trainer.run.job import RunningJob
+from services.trainer.run.resources import Resources
 from utils.service.contracts.jobs import Progress
 from utils.service.contracts.models import MetricValue
 from utils.service.http import RemoteError, UnreachableError
+from utils.training.engine.trackers import NullTracker
 
 log = logging.getLogger(__name__)
 
 _SEND_SECONDS = 1.0
 _TELL_SECONDS = 0.2
 _MOST_POINTS = 5000  # of one batch
-_KIB_IN_MIB = 1024
+_HEALTH = ("train/gradient_norm", "train/learning_rate")  # of the engine's own log
 
 
 class MetricSender:
@@ -89,8 +90,8 @@ class MetricSender:
                 log.warning("Metrics wait: %s", failure)
 
 
-class ReportingHooks:
-    """Turns what the engine tells its hooks into points and progress.
+class Reporter(NullTracker):
+    """Turns what the engine tells its hooks and its trackers into points and progress.
 
     Args:
         job: where progress goes.
@@ -120,6 +121,19 @@ class ReportingHooks:
         self._epoch = 0
         self._pace: tuple[float, int] | None = None  # when and where this sitting began
         self._told_at = -math.inf
+        self._resources = Resources()
+        self._health: dict[str, float] = {}  # as last logged
+        self._unsent: dict[str, float] = {}
+
+    def log(
+        self,
+        metrics: Mapping[str, float],
+        step: int | None = None,  # noqa: ARG002 - it counts optimizer steps, we count batches
+        epoch: int | None = None,  # noqa: ARG002 - an epoch has none of what we keep
+    ) -> None:
+        """Note the gradients' norm and the learning rate; the batch's end tells them."""
+        self._unsent = {name: metrics[name] for name in _HEALTH if name in metrics}
+        self._health |= {k: v for k, v in self._unsent.items() if math.isfinite(v)}
 
     def on_epoch_start(self, epoch: int) -> None:
         """Note where the run is."""
@@ -132,6 +146,9 @@ class ReportingHooks:
         self._pace = self._pace or (now, step)
         if step % self._interval == 0:
             self._sender.add({"train/loss": loss}, step=step, epoch=self._epoch)
+        if self._unsent:
+            self._sender.add(self._unsent, step=step, epoch=self._epoch)
+            self._unsent = {}
         if now - self._told_at >= _TELL_SECONDS:
             self._told_at = now
             self._tell(step, loss, now)
@@ -154,7 +171,9 @@ class ReportingHooks:
                 loss=loss if math.isfinite(loss) else None,
                 samples_per_second=batches_per_second * self._batch_size,
                 seconds_left=left,
-                memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_IN_MIB,
+                gradient_norm=self._health.get("train/gradient_norm"),
+                learning_rate=self._health.get("train/learning_rate"),
                 phase="train",
+                **self._resources.measure(),
             )
         )

@@ -22,7 +22,7 @@ from services.trainer.run.evaluating import HeldOut, judge
 from services.trainer.run.exporting import best_weights, export_bundle, pack_bundle
 from services.trainer.run.job import RunningJob
 from services.trainer.run.models import build_model
-from services.trainer.run.reporting import MetricSender, ReportingHooks
+from services.trainer.run.reporting import MetricSender, Reporter
 from utils.service.contracts.jobs import TrainingJob
 from utils.service.contracts.models import ModelRegistration, RunCreation
 from utils.service.http import RemoteError, UnreachableError
@@ -129,25 +129,27 @@ def _train(
     fetch_newest(job, folder, job.order.max_artifact_bytes)
     checkpoints = CheckpointFolder(folder, settings.monitor, settings.monitor_mode)
     with MetricSender(job, run.run_id) as sender, CheckpointUploader(job, checkpoints):
+        reporter = _reporter(job, sender, data, settings)
         trainer = Trainer(
             model=model,
             config=getattr(model, "config", None),
             training_config=settings,
             task_spec=data.task_spec,
-            hooks=_hooks(job, sender, data, settings),
+            hooks=reporter,
+            trackers=[reporter],
         )
         return trainer.train(data.train, data.validation, resume_from="auto")
 
 
-def _hooks(
+def _reporter(
     job: RunningJob, sender: MetricSender, data: JobData, settings: TrainingConfig
-) -> ReportingHooks:
+) -> Reporter:
     share = len(data.train) / settings.batch_size  # type: ignore[arg-type]
     batches = math.floor(share) if settings.drop_last else math.ceil(share)
     total = batches * settings.epochs
     if settings.max_steps is not None:
         total = min(total, settings.max_steps * settings.gradient_accumulation_steps)
-    return ReportingHooks(
+    return Reporter(
         job,
         sender,
         batches=batches,

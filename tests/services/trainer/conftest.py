@@ -191,7 +191,7 @@ def undisturbed(platform):
     platform.start_trainers("trainer-1")
     config = digits_job("undisturbed", model={"entry_point": SLOW})
     job = platform.scheduler.submit("training", config)
-    running = platform.wait_for(job, lambda found: (found.progress or {}).get("step"))
+    running = platform.wait_for(job, lambda found: (found.progress or {}).get("gradient_norm"))
     return SimpleNamespace(running=running, job=platform.end_of(job))
 
 

@@ -21,6 +21,12 @@ def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, undisturb
     assert run.status == "completed"
     names = {p.name for p in platform.registry.metric_points(run.run_id, limit=200).items}
     assert {"train/loss", "train_loss", "val_loss", "val_accuracy"} <= names
+    assert {"train/gradient_norm", "train/learning_rate"} <= names
+    told = undisturbed.running.progress
+    assert told["gradient_norm"] > 0
+    assert told["learning_rate"] > 0
+    assert told["memory_mb"] > 1
+    assert told["cpu_utilization"] > 0
     profile = platform.registry.reference_profile(champion.model_id)
     assert {"brightness", "prediction.class", "label"} <= set(profile["features"])
     assert "Uploaded checkpoint_epoch" in platform.log(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from utils.training.engine.loop import learning_rate
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.profiling import NullProfiler, StepProfiler, profiling
 from utils.training.engine.run import Run, create_run, num_batches, of_phase, results_of, resume
+from utils.training.engine.trackers import Tracker
 from utils.training.errors import InvalidConfigError, TrainingError
 from utils.training.seed_manager import set_random_seed, untouched_generators
 from utils.training.task_spec import TaskSpec
@@ -47,6 +48,7 @@ class Trainer:
         training_config: what to do; it is validated here.
         task_spec: names the loss and the data's form; None is next-token prediction.
         hooks: an object, or a list of them, with any of the methods of :class:`TrainingHooks`.
+        trackers: further places to log to, beside those that ``training_config`` names.
 
     Raises:
         InvalidConfigError: a ValueError that lists every fault of ``training_config``; or a bundle
@@ -60,6 +62,7 @@ class Trainer:
         training_config: TrainingConfig,
         task_spec: TaskSpec | None = None,
         hooks: TrainingHooks | Any | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         training_config.validate()
         if training_config.export_bundle and task_spec is None:
@@ -71,6 +74,7 @@ class Trainer:
         self.training_config = training_config
         self.task_spec = task_spec
         self._hooks = HookCaller(hooks)
+        self._trackers = tuple(trackers)
         self._stop = StopSwitch()
         self._profiler: StepProfiler = NullProfiler()
 
@@ -118,7 +122,9 @@ class Trainer:
         """
         config = self.training_config
         set_random_seed(config.random_seed, config.deterministic)
-        run = create_run(self.model, self.config, config, self.task_spec, train_data, val_data)
+        run = create_run(
+            self.model, self.config, config, self.task_spec, train_data, val_data, self._trackers
+        )
         with self._sitting(run):
             resume(run, resume_from)
             self._hooks.call("on_training_start")

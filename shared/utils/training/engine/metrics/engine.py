@@ -108,6 +108,7 @@ class MetricsEngine:
         alert_callbacks: Sequence[AlertCallback] | None = None,
         experiment_db: Any | None = None,
         run_id: int | None = None,
+        trackers: Iterable[Tracker] = (),
     ) -> Self:
         """An engine with the trackers and thresholds that a training configuration names."""
         return cls(
@@ -118,7 +119,7 @@ class MetricsEngine:
             alert_config=alert_config
             or AlertConfig(gradient_explosion_threshold=config.explosion_threshold),
             alert_callbacks=alert_callbacks,
-            trackers=trackers_from_config(config, experiment_db, run_id),
+            trackers=[*trackers_from_config(config, experiment_db, run_id), *trackers],
         )
 
     def log_scalar(self, name: str, value: float | Tensor, step: int | None = None) -> None:

@@ -28,6 +28,7 @@ from utils.training.engine.precision import Precision, create_precision
 from utils.training.engine.progress import make_progress
 from utils.training.engine.run.data_profiles import profile_data
 from utils.training.engine.run.run import Run
+from utils.training.engine.trackers import Tracker
 from utils.training.errors import InvalidConfigError, UnknownNameError
 from utils.training.flash_attention_wrapper import FlashAttentionWrapper
 from utils.training.task_spec import TaskSpec
@@ -46,6 +47,7 @@ def create_run(
     task_spec: TaskSpec | None,
     train_data: Any,
     val_data: Any | None,
+    trackers: Iterable[Tracker] = (),
 ) -> Run:
     """Build a run's parts, and refuse at once what can't work.
 
@@ -64,7 +66,7 @@ def create_run(
     optimizer = create_optimizer(model, config)
     precision = create_precision(config.mixed_precision, device)
     accumulator = _create_accumulator(optimizer, precision, config)
-    metrics = MetricsEngine.from_config(config)
+    metrics = MetricsEngine.from_config(config, trackers=trackers)
     strategy = create_strategy(task_spec)
     return Run(
         model=model,
