@@ -24,7 +24,7 @@ def train_and_serve(scene: Scene, gateway: Gateway) -> RegisteredModel:
     scene.timeline.note(f"job {job.job_id} is submitted: train on {count:,} scanned digits")
     _, model = follow_to_promotion(scene, job.job_id)
     wait_for("The first version at the gateway", lambda: scene.platform.is_served() or None)
-    scene.timeline.note(f"the gateway serves version {model.version}", mark=f"v{model.version}")
+    scene.timeline.note(f"the gateway serves version {model.version}")
     _compare_with_training(scene, gateway, model)
     scheduler.put_trigger(MODEL, retraining_rule())
     scene.timeline.note("a rule is set: train again when drift is critical in 2 of 3 windows")

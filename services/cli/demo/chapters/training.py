@@ -21,22 +21,18 @@ def follow_to_promotion(scene: Scene, job_id: int) -> tuple[Job, RegisteredModel
         raise DemoError(f"Job {job_id} is {job.status}: {job.error or job.status_reason}")
     model = scene.platform.registry.get_model(job.result["model_id"])
     verdict = job.result["verdict"]
-    scene.timeline.note(f"version {model.version} is registered; {_of_gate(verdict['reasons'])}")
+    sentence = f"job {job_id} trained version {model.version}, which passed the gate"
     is_promoted = scene.verdict.claim(
-        f"job {job_id} trained version {model.version}, which passed the gate and was promoted",
+        f"{sentence} and was promoted",
         holds=verdict["passed"] and job.result["promoted"] and model.tag == "production",
     )
     if not is_promoted:
-        raise DemoError(f"Version {model.version} was not promoted: {_of_gate(verdict['reasons'])}")
-    promotion = next(
-        p for p in scene.platform.registry.history(MODEL) if p.model_id == model.model_id
-    )
+        raise DemoError(f"Version {model.version} was not promoted: {' '.join(verdict['reasons'])}")
+    history = scene.platform.registry.history(MODEL)
+    promotion = next(entry for entry in history if entry.model_id == model.model_id)
     scene.timeline.note(
-        f"version {model.version} is production",
+        f"{sentence} and is production: {verdict['reasons'][-1]}",
+        mark=f"v{model.version} promoted",
         at=promotion.at.timestamp(),
     )
     return job, model
-
-
-def _of_gate(reasons: list[str]) -> str:
-    return f"the gate: {' '.join(reasons)}"
