@@ -23,7 +23,11 @@ $(READY): pyproject.toml docker/constraints.txt
 setup: $(READY) ## Create the virtual environment and install everything into it
 
 .PHONY: demo
-demo: $(READY) ## Raw data to a trained, validated, resumed model (TASK=vision or TASK=text)
+demo: $(READY) ## The closed loop on real scans: train, serve, drift, retrain, recover (ARGS=--keep leaves it up)
+	@$(BIN)/python -m services.cli.demo $(ARGS)
+
+.PHONY: demo-engine
+demo-engine: $(READY) ## The engine alone: train, stop, resume to the same bits, export (TASK=vision or TASK=text)
 	@$(BIN)/python -m services.trainer.demo --task $(TASK)
 
 .PHONY: test

@@ -40,7 +40,7 @@ def main() -> int:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--task", choices=SAMPLE_OF_TASK, default="vision")
-    parser.add_argument("--folder", type=Path, default=Path("var/demo"))
+    parser.add_argument("--folder", type=Path, default=Path("var/demo-engine"))
     arguments = parser.parse_args()
     folder = (arguments.folder / arguments.task).absolute()
     shutil.rmtree(folder, ignore_errors=True)
