@@ -79,6 +79,12 @@ def routes(store: ArtifactStore, metrics: RegistryMetrics, max_bytes: int) -> AP
         size = store.commit(path.digest)
         return jsonify(digest=path.digest, bytes=size), HTTPStatus.CREATED.value
 
+    @api.get("/<digest>/verification", security=BEARER)
+    @role("admin")
+    def verify(path: ArtifactPath) -> Response:
+        """Read all of an artifact again, and say whether it still has its digest."""
+        return jsonify(digest=path.digest, is_intact=store.verify(path.digest))
+
     return api
 
 

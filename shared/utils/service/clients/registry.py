@@ -104,6 +104,11 @@ class RegistryClient:
             raise DigestError(f"Asked for {digest}, the bytes that came have {actual}.")
         return partial.replace(path)
 
+    def verify_artifact(self, digest: str) -> bool:
+        """Does the store still hold the bytes with this digest? Reads all of them; for admins."""
+        answer = self._service.call("GET", f"/v1/artifacts/{digest}/verification")
+        return bool(answer.json()["is_intact"])
+
     def register(self, registration: ModelRegistration) -> RegisteredModel:
         """Register a model."""
         return self._post("/v1/models", registration, RegisteredModel)
