@@ -1,0 +1,1 @@
+"""What ``trainctl`` can be told; each module has the commands of one thing."""

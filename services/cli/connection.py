@@ -1,0 +1,113 @@
+"""To whom ``trainctl`` speaks: the stack in a folder, or services elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from services.cli.errors import NotRunningError
+from services.cli.options import DEFAULT_FOLDER
+from utils.service.auth import Role
+from utils.service.clients.registry import RegistryClient
+from utils.service.clients.scheduler import SchedulerClient
+from utils.service.http import ServiceClient
+
+_PATIENCE_SECONDS = 3.0  # somebody is waiting at a terminal
+_PROBE_SECONDS = 2.0
+_TOKEN_FILE = "TRAINING_TOKEN_FILE"  # noqa: S105 - the name of a variable
+SERVICES = ("registry", "scheduler", "serving", "monitor")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Addresses and tokens; ``stack`` is the folder of a stack on this machine, if it is one."""
+
+    urls: Mapping[str, list[str]]
+    token_files: Mapping[Role, Path]
+    stack: Path | None
+
+    @contextmanager
+    def scheduler(
+        self, role: Role = "submitter", patience_seconds: float = _PATIENCE_SECONDS
+    ) -> Iterator[SchedulerClient]:
+        """The scheduler, or the first of its replicas that is ready."""
+        client = SchedulerClient(
+            self.url("scheduler"), self.token_files.get(role), patience_seconds=patience_seconds
+        )
+        with closing(client):
+            yield client
+
+    @contextmanager
+    def registry(self, role: Role = "reader") -> Iterator[RegistryClient]:
+        """The registry."""
+        with self.service("registry", role) as service:
+            yield RegistryClient(service)
+
+    @contextmanager
+    def service(self, kind: str, role: Role = "reader") -> Iterator[ServiceClient]:
+        """Any service, such as serving or the monitor."""
+        client = ServiceClient(
+            self.url(kind), self.token_files.get(role), patience_seconds=_PATIENCE_SECONDS
+        )
+        with closing(client):
+            yield client
+
+    def url(self, kind: str) -> str:
+        """The address of a service; of replicas, the first that is ready.
+
+        Raises:
+            NotRunningError: a ConnectionError; no address is known.
+        """
+        urls = self.urls.get(kind, [])
+        if not urls and self.stack is not None:
+            raise NotRunningError(f"The stack in {self.stack} has no {kind}.")
+        if not urls:
+            raise NotRunningError(
+                f"No address of the {kind} is known; set TRAINING_{kind.upper()}_URL."
+            )
+        if len(urls) > 1:
+            return next((url for url in urls if _is_ready(url)), urls[0])
+        return urls[0]
+
+
+def connect(folder: Path | None) -> Connection:
+    """Find the platform: a named folder, else what the environment says, else ``var/stack``.
+
+    Raises:
+        NotRunningError: a ConnectionError; no stack runs there.
+        UsageError: a ValueError; the environment names services and no token.
+    """
+    remote = {
+        kind: [url] for kind in SERVICES if (url := os.environ.get(f"TRAINING_{kind.upper()}_URL"))
+    }
+    if folder is None and remote:
+        return Connection(remote, _given_token(), None)
+    from services.cli.stack.state import read_state
+
+    place = (folder or DEFAULT_FOLDER).absolute()
+    state = read_state(place)
+    if state is None or not state.is_running:
+        raise NotRunningError(
+            f"No stack runs in {place}; start one with `trainctl up`, name another with --folder, "
+            "or set TRAINING_SCHEDULER_URL and its like."
+        )
+    return Connection(state.urls, state.token_files, place)  # type: ignore[arg-type]
+
+
+def _given_token() -> dict[Role, Path]:
+    from services.cli.stack.credentials import ROLES
+
+    file = os.environ.get(_TOKEN_FILE)
+    return {} if file is None else dict.fromkeys(ROLES, Path(file))
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=_PROBE_SECONDS, trust_env=False).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,1 @@
+"""What may be wrong with a platform, looked for from outside."""

@@ -1,0 +1,150 @@
+"""A job on its way: a bar in a terminal, lines in a pipe, JSON lines for a program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import typer
+
+from services.cli.connection import Connection
+from services.cli.errors import ExitCode
+from services.cli.job_view import job_sentence
+from services.cli.output import duration, number, print_json, say
+from utils.service.contracts.jobs import Progress
+from utils.training.job_queue import Job, JobEvent
+
+_PATIENCE_SECONDS = 120.0  # for a scheduler that is restarted
+_WAITING = "waiting"
+
+
+class View(Protocol):
+    """Shows what happens to a job."""
+
+    def show(self, event: JobEvent | Progress) -> None:
+        """Show one event."""
+
+
+def watch_job(connection: Connection, job_id: int, *, as_json: bool) -> None:
+    """Show a job until its end, and its end.
+
+    Raises:
+        typer.Exit: with code 4; the job did not complete.
+    """
+    terminal = sys.stdout.isatty()
+    view = _json() if as_json else _bar(job_id) if terminal else _lines()
+    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler:
+        with view as shown:
+            for event in scheduler.events(job_id):
+                shown.show(event)
+        job = scheduler.get_job(job_id)
+    if not as_json:
+        say(job_sentence(job))
+    _exit_as(job)
+
+
+def wait_for(connection: Connection, job_id: int, *, as_json: bool) -> None:
+    """Wait for a job's end without a word, and tell that.
+
+    Raises:
+        typer.Exit: with code 4; the job did not complete.
+    """
+    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler:
+        for _ in scheduler.events(job_id):
+            continue
+        job = scheduler.get_job(job_id)
+    if as_json:
+        print_json(job)
+    else:
+        say(job_sentence(job))
+    _exit_as(job)
+
+
+def fraction(job: Job) -> str:
+    """How much of a job is done, as far as its trainer has said."""
+    progress = job.progress or {}
+    total = progress.get("total_steps")
+    if job.status == "completed" or not total:
+        return ""
+    return f"{100 * progress.get('step', 0) / total:.0f} %"
+
+
+def _exit_as(job: Job) -> None:
+    if job.status != "completed":
+        raise typer.Exit(ExitCode.JOB_FAILED)
+
+
+@contextmanager
+def _json() -> Iterator[View]:
+    class Json:
+        def show(self, event: JobEvent | Progress) -> None:
+            kind = "status" if isinstance(event, JobEvent) else "progress"
+            print_json({"event": kind, "data": event})
+
+    yield Json()
+
+
+@contextmanager
+def _lines() -> Iterator[View]:
+    class Lines:
+        def show(self, event: JobEvent | Progress) -> None:
+            if isinstance(event, JobEvent):
+                why = f": {event.reason}" if event.reason else ""
+                say(f"{event.at:%H:%M:%S} {event.to_status.value}{why}")
+            else:
+                said = [
+                    event.phase or "",
+                    f"step {event.step}/{event.total_steps}" if event.total_steps else "",
+                    f"loss {number(event.loss)}" if event.loss is not None else "",
+                    _rate(event),
+                    _left(event),
+                ]
+                say("  " + ", ".join(word for word in said if word))
+
+    yield Lines()
+
+
+@contextmanager
+def _bar(job_id: int) -> Iterator[View]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn(f"job {job_id}"),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+    ) as bar:
+        task = bar.add_task(_WAITING, total=None, said="")
+
+        class Shown:
+            def show(self, event: JobEvent | Progress) -> None:
+                if isinstance(event, JobEvent):
+                    bar.update(task, description=event.to_status.value)
+                    if event.reason:
+                        bar.console.print(f"{event.at:%H:%M:%S} {event.reason}", highlight=False)
+                    return
+                loss = f"loss {number(event.loss)}" if event.loss is not None else ""
+                said = "  ".join(word for word in (loss, _rate(event), _left(event)) if word)
+                bar.update(
+                    task,
+                    description=event.phase or "running",
+                    completed=event.step,
+                    total=event.total_steps,
+                    said=said,
+                )
+
+        yield Shown()
+
+
+def _rate(event: Progress) -> str:
+    rate = event.samples_per_second
+    return "" if rate is None else f"{rate:.0f} samples/s"
+
+
+def _left(event: Progress) -> str:
+    left = event.seconds_left
+    return "" if left is None else f"{duration(left)} left"
