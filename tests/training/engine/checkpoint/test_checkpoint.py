@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
+from utils.training.engine.checkpoint import file as checkpoint_file
 from utils.training.engine.checkpoint import manager as checkpoint_module
 from utils.training.engine.checkpoint.file import CorruptCheckpointError
 from utils.training.engine.checkpoint.state import NonFiniteWeightsError
@@ -244,8 +245,12 @@ def test_weights_with_nan_or_inf_never_replace_good_ones(manager, run, bad, bloc
     with torch.no_grad():
         run.model[3].weight[0, 0] = bad
 
-    with pytest.raises(NonFiniteWeightsError, match=r"3\.weight has 1 values"):
+    def save():
         manager.save(**run.parts, epoch=0, metrics={"val_loss": 0.5}, blocking=blocking)
+        manager.wait()
+
+    with pytest.raises(NonFiniteWeightsError, match=r"3\.weight has 1 values"):
+        save()
 
     assert issubclass(NonFiniteWeightsError, (TrainingError, RuntimeError))
     assert good.read_bytes() == before
@@ -574,9 +579,9 @@ def test_a_background_save_holds_the_state_of_its_call(manager, run, monkeypatch
     may_write = threading.Event()
     write = checkpoint_module.write_checkpoint
 
-    def write_late(*arguments):
+    def write_late(*arguments, **how):
         may_write.wait(timeout=60)
-        write(*arguments)
+        write(*arguments, **how)
 
     monkeypatch.setattr(checkpoint_module, "write_checkpoint", write_late)
     for epoch in range(3):  # the second and third copy go into buffers that were used before
@@ -630,10 +635,10 @@ def fail_once(monkeypatch):
     write = checkpoint_module.write_checkpoint
     failures = [OSError(28, "No space left on device")]
 
-    def fail(*arguments):
+    def fail(*arguments, **how):
         if failures:
             raise failures.pop()
-        write(*arguments)
+        write(*arguments, **how)
 
     monkeypatch.setattr(checkpoint_module, "write_checkpoint", fail)
 
@@ -756,3 +761,18 @@ def test_arguments_out_of_range_are_refused_in_one_sentence(tmp_path, arguments,
 
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("keep_last_n", "num_read_back"), [(1, 3), (2, 1)])
+def test_a_save_is_read_back_where_there_is_no_other_to_go_back_to(
+    tmp_path, run, monkeypatch, keep_last_n, num_read_back
+):
+    read_back = []
+    verify = checkpoint_file._verify
+    monkeypatch.setattr(
+        checkpoint_file, "_verify", lambda path, **how: read_back.append(verify(path, **how))
+    )
+    with CheckpointManager(tmp_path, keep_best_k=1, keep_last_n=keep_last_n) as manager:
+        save_epochs(manager, run, [3.0, 2.0, 1.0])
+
+    assert len(read_back) == num_read_back

@@ -26,6 +26,7 @@ import torch
 import xxhash
 
 from utils.training.engine.checkpoint.atomic_file import atomic_file
+from utils.training.engine.checkpoint.direct_io import BlockWriter, read_blocks
 from utils.training.errors import TrainingError
 
 MAX_METADATA_BYTES = 60_000
@@ -33,7 +34,6 @@ MAX_METADATA_BYTES = 60_000
 _MAGIC = b"TENGCKP1"
 _CONTENT = struct.Struct("<QI16s")  # archive bytes, metadata bytes, archive digest
 _FOOTER = struct.Struct(f"<{_CONTENT.size}s16s8s")  # the above, trailer digest, magic
-_CHUNK_BYTES = 1 << 20
 
 # Two saves at once would restore each other's setting of torch's own checksum.
 _zip_checksum_lock = threading.Lock()
@@ -49,26 +49,29 @@ class _Trailer(NamedTuple):
     metadata: dict[str, Any]
 
 
-def write_checkpoint(path: Path, state: dict[str, Any], metadata: dict[str, Any]) -> None:
-    """Write ``state`` under ``path``, atomically, and read it back before it gets that name.
+def write_checkpoint(
+    path: Path, state: dict[str, Any], metadata: dict[str, Any], *, read_back: bool = True
+) -> None:
+    """Write ``state`` under ``path``, atomically.
 
     Args:
         path: a file that stood there is replaced.
         state: tensors and plain values.
         metadata: plain values, at most :data:`MAX_METADATA_BYTES` as JSON.
+        read_back: compare what is on disk with its digest before it gets that name.
 
     Raises:
         OSError: the disk is full or the folder can't be written to; nothing is left behind.
         CorruptCheckpointError: what was read back is not what was written.
     """
     with atomic_file(path) as file:
-        sink = _DigestingSink(file)
+        sink = _Sink(file)
         with _zip_checksum_off():
             torch.save(state, cast("IO[bytes]", sink))
-        sink.raise_error()
-        file.write(_pack_trailer(sink.num_bytes, sink.digest(), metadata))
+        file.write(_pack_trailer(sink.num_bytes, sink.finish(), metadata))
         file.flush()
-        _verify(Path(file.name))
+        if read_back:
+            _verify(Path(file.name), past_cache=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CorruptCheckpointError: a byte was changed, cut off or added, or the file holds objects
             other than tensors and plain values, which are never built.
     """
-    _verify(path)
+    _verify(path, past_cache=False)  # what it reads is what will be mapped
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UnpicklingError as error:
@@ -105,29 +108,23 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def is_whole(path: Path) -> bool:
     """Tell whether every byte of the file is the one that was written."""
     try:
-        _verify(path)
+        _verify(path, past_cache=True)
     except (CorruptCheckpointError, OSError):  # gone, or on a bad sector
         return False
     return True
 
 
-def _verify(path: Path) -> None:
+def _verify(path: Path, *, past_cache: bool) -> None:
+    """Compare every byte with its digest; read, for a bad sector under a mapping is a signal."""
     with path.open("rb") as file:
         trailer = _read_trailer(path, file)
-        file.seek(0)
-        digest = _digest_of(file, trailer.archive_bytes)
-    if digest != trailer.archive_digest:
+        digest = xxhash.xxh3_128()
+        num_bytes = trailer.archive_bytes
+        for block in read_blocks(file.fileno(), past_cache=past_cache):
+            digest.update(block[:num_bytes])
+            num_bytes = max(0, num_bytes - len(block))
+    if digest.digest() != trailer.archive_digest:
         raise CorruptCheckpointError(f"{path} is corrupted: its bytes don't match their digest.")
-
-
-def _digest_of(file: BinaryIO, num_bytes: int) -> bytes:
-    """The digest of the next bytes; read, for a bad sector under a mapping would be a signal."""
-    digest = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
-    while num_bytes and (count := file.readinto(buffer[:num_bytes])):  # type: ignore[attr-defined]
-        digest.update(buffer[:count])
-        num_bytes -= count
-    return digest.digest()
 
 
 def _pack_trailer(archive_bytes: int, archive_digest: bytes, metadata: dict[str, Any]) -> bytes:
@@ -156,46 +153,39 @@ def _read_trailer(path: Path, file: BinaryIO) -> _Trailer:
     return _Trailer(archive_bytes, archive_digest, json.loads(text))
 
 
-class _DigestingSink:
-    """A file-like object for torch.save that digests what it passes on.
+class _Sink:
+    """A file-like object for torch.save that digests what it writes.
 
     torch's archive writer hides an error of ``write`` behind one of its own when it closes, so an
-    error is kept, the rest swallowed, and :meth:`raise_error` raises it.
+    error is kept, the rest swallowed, and :meth:`finish` raises it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._digest = xxhash.xxh3_128()
+        self._writer = BlockWriter(file.fileno())
         self._error: OSError | None = None
-        self.num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes were written."""
+        return self._writer.num_bytes
 
     def write(self, data: memoryview) -> int:
-        """Digest and write; in chunks, so that the write finds them in the processor's cache."""
-        self.num_bytes += data.nbytes
-        for start in range(0, data.nbytes, _CHUNK_BYTES):
-            self._write_chunk(data[start : start + _CHUNK_BYTES])
-        return data.nbytes
-
-    def _write_chunk(self, chunk: memoryview) -> None:
-        if self._error is not None:
-            return
-        self._digest.update(chunk)
-        try:
-            self._file.write(chunk)
-        except OSError as error:
-            self._error = error
+        """Take in some bytes."""
+        if self._error is None:
+            try:
+                self._writer.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
 
     def flush(self) -> None:
         """Torch asks for it; the atomic file flushes once, at its end."""
 
-    def digest(self) -> bytes:
-        """The digest of all that was written."""
-        return self._digest.digest()
-
-    def raise_error(self) -> None:
-        """Raise what a write raised, if one did."""
+    def finish(self) -> bytes:
+        """Return the digest of all that was written, or raise what a write raised."""
         if self._error is not None:
             raise self._error
+        return self._writer.finish()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from utils.training.engine.checkpoint.state import (
     describe,
     gather_state,
     require_at_least,
+    require_finite_weights,
     require_structure,
 )
 from utils.training.seed_manager import restore_rng_state
@@ -59,8 +60,10 @@ class CheckpointManager:
     """Saves, ranks, loads and clears away the checkpoints of one training run in one folder.
 
     A file appears whole or not at all, bears a digest over every byte, and holds tensors and plain
-    values alone, so that loading it runs no code. After each save the best ``keep_best_k`` and the
-    last ``keep_last_n`` epochs stay. Of several processes that train together, one saves.
+    values alone, so that loading it runs no code. It is fsynced before it gets its name, and read
+    back from the disk too where there is no other to go back to. After each save the best
+    ``keep_best_k`` and the last ``keep_last_n`` epochs stay. Of several processes that train
+    together, one saves.
 
     Args:
         checkpoint_dir: created where it is missing.
@@ -157,7 +160,7 @@ class CheckpointManager:
             monitor_value=numbers[self.monitor],
             git_commit=self._git_commit,
         )
-        return self._write_to(self._folder.epoch_path(epoch), state, blocking=blocking)
+        return self._write_to(self._folder.epoch_path(epoch), model, state, blocking=blocking)
 
     def save_step(
         self,
@@ -189,7 +192,8 @@ class CheckpointManager:
             monitor_value=None,
             git_commit=self._git_commit,
         )
-        return self._write_to(self._folder.step_path(epoch, global_step), state, blocking=blocking)
+        path = self._folder.step_path(epoch, global_step)
+        return self._write_to(path, model, state, blocking=blocking)
 
     def load(
         self, checkpoint_path: str | Path | None = None, restore_rng: bool = True
@@ -278,25 +282,34 @@ class CheckpointManager:
     def _git_commit(self) -> str | None:
         return current_git_commit()
 
-    def _write_to(self, path: Path, state: dict[str, Any], *, blocking: bool) -> Path:
+    def _write_to(
+        self, path: Path, model: nn.Module, state: dict[str, Any], *, blocking: bool
+    ) -> Path:
         self.wait()  # until then the buffers hold the last save's copy
         if not blocking or not is_on_host(state):
             state = self._buffers.snapshot(state)
         if blocking:
-            self._write(path, state)
+            self._write(path, model, state)
             return path
         if self._writer is None:
             self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending = self._writer.submit(self._write, path, state)
+        self._pending = self._writer.submit(self._write, path, model, state)
         return path
 
-    def _write(self, path: Path, state: dict[str, Any]) -> None:
-        write_checkpoint(path, state, describe(state))
+    def _write(self, path: Path, model: nn.Module, state: dict[str, Any]) -> None:
+        require_finite_weights(model, state["model_state_dict"])
+        is_alone = not self._has_fallback(path)
+        write_checkpoint(path, state, describe(state), read_back=is_alone)
         self._backup.copy(path)
         self._remove_surplus(path)
 
+    def _has_fallback(self, path: Path) -> bool:
+        """Whether an epoch's checkpoint besides ``path`` is there, and will stay."""
+        others = [c for c in self._folder.readable() if c.path != path and not c.is_step]
+        return bool(others) and max(self.keep_best_k, self.keep_last_n) > 1
+
     def _remove_surplus(self, newly_saved: Path) -> None:
-        """Delete what is no longer kept; ``newly_saved`` was read back, so a whole one stays."""
+        """Delete what is no longer kept; ``newly_saved`` is."""
         stored = self._folder.readable()
         for checkpoint in surplus(stored, self.keep_best_k, self.keep_last_n, self.mode):
             if checkpoint.path == newly_saved:

@@ -45,7 +45,6 @@ def gather_state(
 
     Raises:
         TypeError: a value has no plain form.
-        NonFiniteWeightsError: a weight is NaN or Inf.
     """
     parts = {
         **facts,
@@ -56,9 +55,7 @@ def gather_state(
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "custom_state": custom_state or {},
     }
-    state = {name: to_plain(part, name) for name, part in parts.items()}
-    _require_finite_weights(model, state["model_state_dict"])
-    return state
+    return {name: to_plain(part, name) for name, part in parts.items()}
 
 
 def describe(state: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +135,16 @@ def _as_number(name: str, value: Any) -> float:
         ) from error
 
 
-def _require_finite_weights(model: nn.Module, model_state: dict[str, Any]) -> None:
-    """Refuse NaN and Inf in parameters, and NaN in buffers: a mask's usual value is -inf."""
+def require_finite_weights(model: nn.Module, model_state: dict[str, Any]) -> None:
+    """Refuse NaN and Inf in parameters, and NaN in buffers: a mask's usual value is -inf.
+
+    Args:
+        model: tells parameters from buffers; its own values are not looked at.
+        model_state: its ``state_dict()``, or a copy of it.
+
+    Raises:
+        NonFiniteWeightsError: a weight is NaN or Inf.
+    """
     weights = {
         name: value
         for name, value in model_state.items()
