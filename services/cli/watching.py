@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import typer
@@ -13,6 +13,7 @@ from services.cli.connection import Connection
 from services.cli.errors import ExitCode
 from services.cli.job_view import job_sentence
 from services.cli.output import duration, number, print_json, say
+from utils.service.clients.scheduler import SchedulerClient
 from utils.service.contracts.jobs import Progress
 from utils.training.job_queue import Job, JobEvent
 
@@ -33,16 +34,24 @@ def watch_job(connection: Connection, job_id: int, *, as_json: bool) -> None:
     Raises:
         typer.Exit: with code 4; the job did not complete.
     """
-    terminal = sys.stdout.isatty()
-    view = _json() if as_json else _bar(job_id) if terminal else _lines()
     with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler:
-        with view as shown:
-            for event in scheduler.events(job_id):
-                shown.show(event)
-        job = scheduler.get_job(job_id)
+        job = follow(scheduler, job_id, _json() if as_json else live_view(job_id))
     if not as_json:
         say(job_sentence(job))
     _exit_as(job)
+
+
+def follow(scheduler: SchedulerClient, job_id: int, view: AbstractContextManager[View]) -> Job:
+    """Show what happens to a job until its end, and return it."""
+    with view as shown:
+        for event in scheduler.events(job_id):
+            shown.show(event)
+    return scheduler.get_job(job_id)
+
+
+def live_view(job_id: int) -> AbstractContextManager[View]:
+    """A bar in a terminal, lines in a pipe."""
+    return _bar(job_id) if sys.stdout.isatty() else _lines()
 
 
 def wait_for(connection: Connection, job_id: int, *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from utils.training.dashboard.drawing import BLUE, GREEN, GREY, ORANGE, STYLE, V
 _SIZE_INCHES = (10.0, 6.0)
 _DPI = 130
 _INTERVAL_SECONDS = 2.0  # of the accuracy's points
+_TITLE = "Drift is noticed, a new version is trained, and takes over: nobody did a thing"
 _COLOURS = {"healthy": GREEN, "warning": ORANGE, "critical": VERMILION}
 
 
@@ -51,6 +52,7 @@ def draw(
     """
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        figure.suptitle(_TITLE, fontweight="bold")
         upper, lower = figure.subplots(2, 1, sharex=True)
         _draw_drift(upper, drift, started, thresholds)
         _draw_accuracy(lower, answers, started)
@@ -83,6 +85,13 @@ def _draw_drift(
         scores = [point.score for point in points]
         axes.plot(seconds, scores, color=GREY, linewidth=1)
         axes.scatter(seconds, scores, c=[_COLOURS[p.status] for p in points], s=28, zorder=3)
+        axes.annotate(
+            f"version {version}",
+            (seconds[0], scores[0]),
+            xytext=(0, 8),
+            textcoords="offset points",
+            fontsize=9,
+        )
     highest = max([thresholds.critical, *(point.score for point in drift)])
     axes.set_ylim(-0.02 * highest, 1.15 * highest)
     axes.set_ylabel("drift (JS, bits)")

@@ -51,15 +51,14 @@ def tell(platform: Platform, timeline: Timeline, verdict: Verdict, console: Cons
             serve_calmly(scene, first)
             job = drift_and_be_noticed(scene, first)
             retrain_and_recover(scene, client, job, first)
-    _judge_requests(scene, client.answers)
+    judge_requests(client.answers, timeline, verdict)
     return Told(client.answers, windows(platform.monitor, MODEL), job.trace_id)
 
 
-def _judge_requests(scene: Scene, answers: list[Answer]) -> None:
+def judge_requests(answers: list[Answer], timeline: Timeline, verdict: Verdict) -> None:
+    """Claim that the client was always answered, by a version that could be meant."""
     failed = faults(answers)
     sentence = f"the client sent {len(answers):,} requests, and {len(failed)} failed"
-    scene.timeline.note(sentence, mark=None)
-    scene.verdict.claim(
-        sentence + (f"; the first: {failed[0]}" if failed else ""),
-        holds=bool(answers) and not failed,
-    )
+    timeline.note(sentence)
+    first = f"; the first: {failed[0]}" if failed else ""
+    verdict.claim(sentence + first, holds=bool(answers) and not failed)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from services.cli.demo.jobs import MODEL
-from services.cli.demo.progress import follow
 from services.cli.demo.scene import Scene
 from services.cli.demo.waiting import DemoError
+from services.cli.watching import follow, live_view
 from utils.training.job_queue import Job, JobStatus
 from utils.training.model_registry import RegisteredModel
 
@@ -16,7 +16,7 @@ def follow_to_promotion(scene: Scene, job_id: int) -> tuple[Job, RegisteredModel
     Raises:
         DemoError: a RuntimeError; it failed, or its model was not promoted.
     """
-    job = follow(scene.platform.scheduler, job_id, scene.console)
+    job = follow(scene.platform.scheduler, job_id, live_view(job_id))
     if job.status is not JobStatus.COMPLETED or job.result is None:
         raise DemoError(f"Job {job_id} is {job.status}: {job.error or job.status_reason}")
     model = scene.platform.registry.get_model(job.result["model_id"])
