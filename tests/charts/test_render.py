@@ -58,7 +58,7 @@ def test_the_chart_is_of_the_platforms_version():
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_notes_tell_what_to_do_next(case):
-    done = run("install", "loop", CHART, "--dry-run=client", *values_of(case), major=3)
+    done = run("install", "loop", CHART, "--dry-run=client", *values_of(case))
     assert done.returncode == 0, done.stderr
     notes = done.stdout.partition("NOTES:")[2]
     assert "helm -n default test loop --logs" in notes

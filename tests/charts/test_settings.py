@@ -1,0 +1,86 @@
+"""The variables of every pod are read by the service's own settings, and taken."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from services.trainer.alive import beat_file
+from tests.charts.helm import CASES
+from tests.charts.smoke import smoke
+from utils.service.settings import WebSettings, read_settings
+
+COMPONENTS = ("registry", "scheduler", "serving", "monitor", "trainer")
+CONTENT = {
+    "database-url": "postgresql://training:secret@postgres:5432/training",
+    "redis-url": "redis://:secret@redis:6379/0",
+}
+
+
+def read_as_in_a_pod(container, kind, prefix, folder):
+    """The settings that a container's variables make, with its credentials in a folder here."""
+    environ = {}
+    for entry in container["env"]:
+        value = entry["value"]
+        if value.startswith("/run/training-engine/"):
+            path = folder / Path(value).name
+            path.write_text(CONTENT.get(path.name, "token"))
+            value = str(path)
+        environ[entry["name"]] = value
+    assert len(environ) == len(container["env"])
+    return read_settings(kind, prefix, environ)
+
+
+def settings_class(service):
+    module = importlib.import_module(f"services.{service}.settings")
+    return getattr(module, f"{service.capitalize()}Settings"), module.PREFIX
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("service", COMPONENTS)
+def test_a_services_settings_take_the_pods_variables(release_of, case, service, tmp_path):
+    kind, prefix = settings_class(service)
+    for workload in release_of(case).workloads:
+        if workload.component.partition("-")[0] != service:
+            continue
+        (container,) = workload.spec["containers"]
+        settings = read_as_in_a_pod(container, kind, prefix, tmp_path)
+        mounts = {m["mountPath"]: m.get("readOnly", False) for m in container["volumeMounts"]}
+        if isinstance(settings, WebSettings):
+            assert settings.host == "0.0.0.0"
+            assert settings.port == container["ports"][0]["containerPort"]
+        for name in ("work_folder", "log_folder", "staging_folder"):
+            if folder := getattr(settings, name, None):
+                assert any(_holds(mount, folder) for mount, fixed in mounts.items() if not fixed)
+
+
+def _holds(mount, folder):
+    return folder.is_relative_to(mount) and mount != "/"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_smoke_tests_settings_take_its_variables(release_of, case, tmp_path):
+    (container,) = release_of(case).workload("smoke-test").spec["containers"]
+    settings = read_as_in_a_pod(container, smoke.SmokeSettings, smoke.PREFIX, tmp_path)
+    assert (settings.serving_url is None) == (case == "minimal")
+
+
+def test_what_a_case_asks_for_arrives(release_of, tmp_path):
+    release = release_of("everything")
+    kind, prefix = settings_class("serving")
+    (container,) = release.workload("serving").spec["containers"]
+    serving = read_as_in_a_pod(container, kind, prefix, tmp_path)
+    assert serving.model_names == ("digits", "words")
+    assert (serving.backend, serving.sample_rate) == ("onnx", 0.25)
+    kind, prefix = settings_class("trainer")
+    (container,) = release.workload("trainer-cpu").spec["containers"]
+    trainer = read_as_in_a_pod(container, kind, prefix, tmp_path)
+    assert trainer.entry_points == ("acme.models:build_detector",)
+    assert beat_file(trainer.work_folder).parent == Path("/var/lib/training-engine/work")
+    kind, prefix = settings_class("registry")
+    (container,) = release_of("external-stores").workload("registry").spec["containers"]
+    registry = read_as_in_a_pod(container, kind, prefix, tmp_path)
+    assert registry.store_url == "s3://models/artifacts"
+    assert registry.max_artifact_bytes == 8 * 1024**3
