@@ -11,12 +11,18 @@ import pytest
 
 from services.serving.backends.onnx import OnnxBackend
 from services.serving.backends.protocol import InputRefusedError, LoadError, UnavailableError
+from services.serving.backends.torchserve import TorchServeBackend
 from services.serving.catalogue import Catalogue
 
+BACKENDS = {
+    "onnx": lambda _: OnnxBackend(),
+    "torchserve": lambda folder: TorchServeBackend(folder / "torchserve", load_seconds=60),
+}
 
-@pytest.fixture(scope="module", params=["onnx"])
-def backend(request):
-    with closing(OnnxBackend()) as backend:
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def backend(request, tmp_path_factory):
+    with closing(BACKENDS[request.param](tmp_path_factory.mktemp(request.param))) as backend:
         yield backend
 
 

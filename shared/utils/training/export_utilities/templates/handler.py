@@ -8,6 +8,7 @@ A client's fault is answered 400 with one sentence, and costs the rest of the ba
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from preprocessing import InputError, Task, answer
@@ -27,7 +28,8 @@ class BundleHandler:
             folder / "task_spec.json", folder / "signature.json", folder / "tokenizer.json"
         )
         kind = next(kind for kind in ("onnx", "torchscript") if (folder / FILES[kind]).exists())
-        self.run = load(folder, kind)
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        self.run = load(folder, kind, threads)
         self.initialized = True
 
     def handle(self, data: list, context) -> list:
