@@ -54,6 +54,7 @@ class Service:
         log: where its output goes.
         url: where it answers, if it does.
         is_ready: whether it does its work, where ``/readyz`` can't say.
+        death_signal: what the kernel sends it when this process is killed.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Service:
         kind: str,
         url: str | None = None,
         is_ready: Callable[[], bool] | None = None,
+        death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -74,7 +76,7 @@ class Service:
         self._command = command
         self._environment = environment
         self._is_ready = is_ready or (lambda: answers(f"{url}/readyz"))
-        self._child = Child(name, log)
+        self._child = Child(name, log, death_signal)
         self._session: int | None = None
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from services.cli.stack.credentials import Credentials
 from services.cli.stack.members import Database, Member, Service, run
 from services.cli.stack.options import StackOptions
 from services.cli.stack.ports import Ports
+from services.cli.stack.prometheus import prometheus
 from utils.service.embedded.postgres import PostgresServer
 from utils.service.embedded.valkey import ValkeyServer
 
@@ -44,6 +45,7 @@ class Plan:
             name: self._url(name) for name in _numbered("scheduler", options.schedulers)
         }
         self._registry = self._url("registry")
+        self._serving_url = self._url("serving")
         self._postgres = PostgresServer(
             folder / "postgres",
             self._ports.of("postgres"),
@@ -105,15 +107,27 @@ class Plan:
 
     def workers(self) -> list[Member]:
         """What follows the registry and the queue."""
-        return [
-            *([self._serving()] if _is_installed("serving") else []),
+        members: list[Member] = [
+            self._serving(),
             *(self._trainer(name, number) for number, name in enumerate(self._trainers)),
         ]
+        if self._options.prometheus:
+            members.append(self._prometheus())
+        return members
+
+    def _prometheus(self) -> Service:
+        targets = {
+            "registry": [self._registry],
+            "scheduler": list(self._schedulers.values()),
+            "serving": [self._serving_url],
+        }
+        log = self.logs / "prometheus.log"
+        return prometheus(self.folder / "prometheus", log, self._url("prometheus"), targets)
 
     def _serving(self) -> Service:
         return self._web(
             "serving",
-            self._url("serving"),
+            self._serving_url,
             REGISTRY_URL=self._registry,
             TOKEN_FILE=self.credentials.token_files["serving"],
             REDIS_URL_FILE=self._redis_url,
@@ -137,7 +151,14 @@ class Plan:
             "LEASE_SECONDS": 15,
             "THREADS": self._options.threads,
         }
-        return self._service(name, "trainer", values, is_ready=lambda: _is_fresh(work / "alive"))
+        return self._service(
+            name,
+            "trainer",
+            values,
+            is_ready=lambda: _is_fresh(work / "alive"),
+            # With the platform gone it would try to give its job back until it loses patience.
+            death_signal=signal.SIGKILL,
+        )
 
     def _web(self, name: str, url: str, **values: Any) -> Service:
         kind = name.partition("-")[0]
@@ -160,10 +181,6 @@ class Plan:
 
 def _numbered(kind: str, count: int) -> list[str]:
     return [f"{kind}-{number}" for number in range(1, count + 1)]
-
-
-def _is_installed(service: str) -> bool:
-    return find_spec(f"services.{service}.__main__") is not None
 
 
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
