@@ -49,23 +49,34 @@ def digits_bundles(tmp_path_factory):
     return [export_digits(tmp_path_factory.mktemp(f"digits-{seed}"), seed) for seed in (0, 1)]
 
 
-@pytest.fixture
-def versions(digits_bundles, tmp_path):
-    """The two bundles as versions 1 and 2, in folders that a test may damage."""
+def as_versions(bundles, folder):
+    """The bundles, copied, as versions 1, 2, ... of a name."""
     found = []
-    for number, bundle in enumerate(digits_bundles, start=1):
-        folder = tmp_path / f"bundle-{number}"
-        shutil.copytree(bundle, folder)
+    for number, bundle in enumerate(bundles, start=1):
+        copy = folder / f"bundle-{number}"
+        shutil.copytree(bundle, copy)
         found.append(
             Version(
                 name="digits",
                 version=str(number),
                 model_id=number,
                 digest=f"{number:064x}",
-                folder=folder,
+                folder=copy,
             )
         )
     return found
+
+
+@pytest.fixture(scope="module")
+def versions(digits_bundles, tmp_path_factory):
+    """The two bundles as versions 1 and 2."""
+    return as_versions(digits_bundles, tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture
+def own_versions(digits_bundles, tmp_path):
+    """The same in folders that a test may damage."""
+    return as_versions(digits_bundles, tmp_path / "versions")
 
 
 @pytest.fixture
@@ -77,13 +88,13 @@ def sample_request(digits_bundles):
 
 @pytest.fixture
 def expected(versions):
-    """What each version answers to it."""
+    """What each version answers to it, by the version's number."""
 
     def read(version):
         text = (version.folder / "expected_output.json").read_text()
         return json.loads(text)["tensors"][0]["data"]
 
-    return {version: read(version) for version in versions}
+    return {version.version: read(version) for version in versions}
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ class TorchServeBackend:
             answer_seconds=answer_seconds,
             max_body_bytes=max_body_bytes,
             on_start=self._give_again,
+            on_end=self._forget,
         )
         self._process.start()
 
@@ -142,7 +143,6 @@ class TorchServeBackend:
 
     def _give_again(self, api: TorchServeApi) -> None:
         """Let a new run load what the one before held."""
-        self._up.clear()
         with self._lock:
             self._api = api
             held = dict(self._held)
@@ -155,6 +155,12 @@ class TorchServeBackend:
             if version not in self._held:  # unloaded meanwhile
                 self._drop(model, api)
         self._up.set()
+
+    def _forget(self) -> None:
+        """The run has ended: nothing is asked of it any more."""
+        self._up.clear()
+        with self._lock:
+            self._api = None
 
     def _wait(self, model: _Model, api: TorchServeApi) -> None:
         api.wait_until_ready(

@@ -32,8 +32,6 @@ _SILENCE_SECONDS = 60.0  # a server that says nothing for so long is killed
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 30.0
 _STEADY_SECONDS = 60.0  # a run this long was no failed start
 
-Connected = Callable[[TorchServeApi], None]
-
 
 class TorchServeProcess:
     """Keeps one TorchServe running, from a thread of its own.
@@ -46,7 +44,8 @@ class TorchServeProcess:
         connections: that are kept for inference.
         answer_seconds: the longest that one answer takes.
         max_body_bytes: of a request.
-        on_start: called with each run's API, before it counts as up.
+        on_start: called with each run's API, once it answers.
+        on_end: called when a run has ended.
     """
 
     def __init__(
@@ -57,7 +56,8 @@ class TorchServeProcess:
         connections: int,
         answer_seconds: float,
         max_body_bytes: int,
-        on_start: Connected,
+        on_start: Callable[[TorchServeApi], None],
+        on_end: Callable[[], None],
     ) -> None:
         temporary = Path(tempfile.mkdtemp(prefix="serving-"))
         self.folders = Folders(home.absolute(), temporary)
@@ -67,6 +67,7 @@ class TorchServeProcess:
         self._answer_seconds = answer_seconds
         self._max_body_bytes = max_body_bytes
         self._on_start = on_start
+        self._on_end = on_end
         self._child = Child("TorchServe", self.folders.home / "torchserve.out")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_running, name="torchserve", daemon=True)
@@ -125,6 +126,7 @@ class TorchServeProcess:
                 self._on_start(api)
             self._watch(api)
         finally:
+            self._on_end()
             self._child.stop()
             _kill_session(pid)
             api.close()
