@@ -74,6 +74,11 @@ class Release:
         return {w.component for w in self.workloads if matches(selector, w.labels)}
 
     @property
+    def secret_contents(self):
+        """What each secret that the release makes holds."""
+        return {d["metadata"]["name"]: dict(d["stringData"]) for d in self.of("Secret")}
+
+    @property
     def secret_keys(self):
         """The keys of each secret that the release itself makes."""
         return {d["metadata"]["name"]: set(d["stringData"]) for d in self.of("Secret")}

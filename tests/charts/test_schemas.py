@@ -10,6 +10,7 @@ import pytest
 import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from cloudcoil.models.prometheus_operator import v1 as prometheus
+from cloudcoil.models.prometheus_operator import v1alpha1 as prometheus_alpha
 
 from tests.charts.helm import CHART, render, values_of
 
@@ -19,6 +20,7 @@ CUSTOM = {
     "TriggerAuthentication": keda.TriggerAuthentication,
     "ServiceMonitor": prometheus.ServiceMonitor,
     "PrometheusRule": prometheus.PrometheusRule,
+    "AlertmanagerConfig": prometheus_alpha.AlertmanagerConfig,
 }
 # What the chart uses of the Gateway API's HTTPRoute, version 1.
 HTTP_ROUTE = {
