@@ -18,6 +18,7 @@ from services.serving.sync.refusals import Refusals
 from utils.service.clients.registry import RegistryClient
 from utils.service.contracts.document import MAX_PAGE
 from utils.service.http import RemoteError, UnreachableError
+from utils.service.logs import trace_id_of, traceparent, tracing
 from utils.training.model_registry.records import RegisteredModel
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,10 @@ class Follower:
         wanted = self._production()
         if wanted is None:
             return
-        results = [self._follow(model) for model in wanted]
+        results = []
+        for model in wanted:
+            with tracing(_trace_of(model)):
+                results.append(self._follow(model))
         for name in set(self._catalogue.names()) - {model.name for model in wanted}:
             version = self._catalogue.current(name)
             if version is not None:
@@ -200,3 +204,8 @@ def _is_passing(error: Exception) -> bool:
     if isinstance(error, RemoteError):
         return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return isinstance(error, UnreachableError | httpx.TransportError | UnavailableError)
+
+
+def _trace_of(model: RegisteredModel) -> str | None:
+    """The trace of the job that made a model; None where it says none that could be one."""
+    return trace_id_of(traceparent(str(model.metadata.get("trace_id"))))
