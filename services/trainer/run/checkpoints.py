@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from services.trainer.run.job import RunningJob
+from services.trainer.run.sending import Sender
 from utils.service.contracts.models import CheckpointUpload
-from utils.service.http import RemoteError, UnreachableError
 from utils.service.packing import pack, unpack
 from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.engine.checkpoint.retention import StoredCheckpoint
@@ -23,7 +20,7 @@ _LOOK_SECONDS = 2.0
 _PACKED = ".tar"
 
 
-class CheckpointUploader:
+class CheckpointUploader(Sender):
     """Uploads the newest checkpoint whenever there is a newer one, from a thread of its own.
 
     The best epoch's goes along, in one tar with it, where it is another: the next attempt may end
@@ -31,20 +28,14 @@ class CheckpointUploader:
     """
 
     def __init__(self, job: RunningJob, folder: CheckpointFolder) -> None:
+        super().__init__("checkpoints", _LOOK_SECONDS)
         self._job = job
         self._folder = folder
         self._staging = job.folder / "uploads"
         self._uploaded: tuple[int, float, bool] | None = None  # a place in training
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="checkpoints", daemon=True)
 
-    def upload_newest(self) -> None:
-        """Bring the newest checkpoint into the store, unless it is there.
-
-        Raises:
-            RemoteError: the registry refused, as it does when the claim is over.
-            UnreachableError: a ConnectionError; the registry is away.
-        """
+    def send(self) -> None:
+        """Bring the newest checkpoint into the store, unless it is there."""
         stored = self._folder.readable()
         if not stored or (self._uploaded and stored[0].position <= self._uploaded):
             return
@@ -81,33 +72,6 @@ class CheckpointUploader:
         packed = self._staging / f"{newest.path.stem}{_PACKED}"
         pack(folder, packed)
         return packed
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Upload the last one, so that a run that was stopped goes on from where it stood."""
-        self._end.set()
-        self._thread.join()
-        try:
-            self.upload_newest()
-        except (RemoteError, UnreachableError):
-            if kind is None:
-                raise
-            log.warning("The last checkpoint could not be uploaded.", exc_info=True)
-
-    def _loop(self) -> None:
-        while not self._end.wait(_LOOK_SECONDS):
-            try:
-                self.upload_newest()
-            except (RemoteError, UnreachableError) as failure:
-                log.warning("A checkpoint waits: %s", failure)
 
 
 def fetch_newest(job: RunningJob, folder: Path, max_bytes: int) -> bool:

@@ -7,14 +7,12 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from services.trainer.run.job import RunningJob
 from services.trainer.run.resources import Resources
+from services.trainer.run.sending import Sender
 from utils.service.contracts.jobs import Progress
 from utils.service.contracts.models import MetricValue
-from utils.service.http import RemoteError, UnreachableError
 from utils.training.engine.trackers import NullTracker
 
 log = logging.getLogger(__name__)
@@ -25,19 +23,15 @@ _MOST_POINTS = 5000  # of one batch
 _HEALTH = ("train/gradient_norm", "train/learning_rate")  # of the engine's own log
 
 
-class MetricSender:
-    """Collects points of a run, and sends them in batches from a thread of its own.
-
-    A registry that is away delays them and loses none; the last ones go out at the end.
-    """
+class MetricSender(Sender):
+    """Collects points of a run, and sends them in batches."""
 
     def __init__(self, job: RunningJob, run_id: int) -> None:
+        super().__init__("metrics", _SEND_SECONDS)
         self._job = job
         self._run_id = run_id
         self._waiting: list[MetricValue] = []
         self._lock = threading.Lock()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="metrics", daemon=True)
 
     def add(
         self, values: Mapping[str, float], *, step: int | None = None, epoch: int | None = None
@@ -52,42 +46,11 @@ class MetricSender:
             self._waiting += points
 
     def send(self) -> None:
-        """Send what is waiting.
-
-        Raises:
-            RemoteError: the registry refused, as it does when the claim is over.
-            UnreachableError: a ConnectionError; the points wait for the next call.
-        """
+        """Send what is waiting."""
         while batch := self._waiting[:_MOST_POINTS]:
             self._job.registry.log_metrics(self._run_id, batch, self._job.fence)
             with self._lock:
                 del self._waiting[: len(batch)]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end.set()
-        self._thread.join()
-        try:
-            self.send()
-        except (RemoteError, UnreachableError):
-            if kind is None:
-                raise
-            log.warning("The last metrics could not be sent.", exc_info=True)
-
-    def _loop(self) -> None:
-        while not self._end.wait(_SEND_SECONDS):
-            try:
-                self.send()
-            except (RemoteError, UnreachableError) as failure:
-                log.warning("Metrics wait: %s", failure)
 
 
 class Reporter(NullTracker):
