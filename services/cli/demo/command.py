@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 
 from services.cli.stack.options import Backend
+
+_PIPE_WIDTH = 100
 
 
 def demo(
@@ -27,4 +30,5 @@ def demo(
     """
     from services.cli.demo.run import run
 
-    raise typer.Exit(run(folder.absolute(), backend, Console(), keep=keep))
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    raise typer.Exit(run(folder.absolute(), backend, console, keep=keep))

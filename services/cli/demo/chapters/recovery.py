@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.cli.demo.chapters.training import follow_to_promotion
 from services.cli.demo.client import SteadyClient
+from services.cli.demo.jobs import MODEL
 from services.cli.demo.scene import Scene
 from services.cli.demo.tallies import accuracy
 from services.cli.demo.traces import services_that_said
@@ -11,6 +12,7 @@ from services.cli.demo.waiting import wait_for
 from utils.training.job_queue import Job
 from utils.training.model_registry import RegisteredModel
 
+_JOBS = 2  # one submitted by hand, one by the trigger
 _LEAST_ACCURACY = 0.9  # of digits from the new scanner
 
 
@@ -28,9 +30,10 @@ def retrain_and_recover(scene: Scene, client: SteadyClient, job: Job, old: Regis
         mark="healthy",
         at=newest.at,
     )
+    jobs = scene.platform.scheduler.list_jobs(model_name=MODEL).items
     scene.verdict.claim(
-        f"drift fell back to healthy with version {model.version}",
-        holds=all(window.status == "healthy" for window in windows),
+        f"drift fell back to healthy with version {model.version}, and nothing more was trained",
+        holds=all(window.status == "healthy" for window in windows) and len(jobs) == _JOBS,
     )
     _compare_accuracy(scene, client, old, model)
 
