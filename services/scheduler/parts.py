@@ -12,6 +12,7 @@ from services.scheduler.events import EventStreams
 from services.scheduler.log_files import LogFiles
 from services.scheduler.loops.publisher import Publisher
 from services.scheduler.loops.reaper import Reaper
+from services.scheduler.loops.retention import INTERVAL_SECONDS, Retention
 from services.scheduler.metrics import Counters, JobsCollector
 from services.scheduler.retraining import Retraining
 from services.scheduler.settings import SchedulerSettings
@@ -62,6 +63,7 @@ class Parts:
         )
         self.retraining = Retraining(self.engine, self.manager, self.counters, self.nudge)
         self.logs = LogFiles(settings.log_folder, settings.max_log_bytes)
+        retention = Retention(self.manager, self.logs, settings.keep_finished_days)
         self.streams = EventStreams(
             self.manager,
             self.counters,
@@ -75,6 +77,7 @@ class Parts:
             Loop("reaper", reaper.reap, settings.reap_interval_seconds),
             Loop("cron", self._tick, settings.cron_interval_seconds),
             Loop("triggers", self.retraining.evaluate_ages, settings.trigger_interval_seconds),
+            Loop("retention", retention.sweep, INTERVAL_SECONDS),
         ]
 
     def start(self) -> None:

@@ -18,6 +18,7 @@ class SchedulerSettings(WebSettings):
     redis_url: str = Field(repr=False)
     log_folder: Path  # of the jobs' logs; replicas share it
     max_log_bytes: int = Field(10 * 1024 * 1024, ge=1024)  # of one job
+    keep_finished_days: float = Field(90, gt=0)  # of jobs and their logs
     lease_seconds: float = Field(60, gt=0)  # grace after the scheduler itself was away
     publish_interval_seconds: float = Field(1, gt=0)
     nudge_again_seconds: float = Field(60, gt=0)  # a nudge that nobody took is sent again
