@@ -193,6 +193,8 @@ def timeline(
         .span(width)
         .mappings([_mapping(words)])
         .show_value(styles.VisibilityMode.NEVER)
+        .line_width(0)
+        .fill_opacity(70)
         .legend(
             common.VizLegendOptions()
             .display_mode(styles.LegendDisplayMode.LIST)
