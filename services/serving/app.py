@@ -6,6 +6,7 @@ import atexit
 
 from flask_openapi3 import OpenAPI
 
+from services.serving.gateway import plain_v1, protocol_v2
 from services.serving.parts import Parts
 from services.serving.settings import ServingSettings
 from utils.service.web import create_web_app
@@ -21,6 +22,9 @@ def create_app(settings: ServingSettings) -> OpenAPI:
         optional_checks=parts.optional_checks,
         metrics=parts.metrics.registry,
     )
+    checks = [parts.backend.check, parts.check_sync]
+    app.register_api(protocol_v2.routes(parts.answering, settings.max_batch, checks))
+    app.register_api(plain_v1.routes(parts.answering, settings.max_batch))
     app.extensions["parts"] = parts
     return app
 

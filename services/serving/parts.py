@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from services.serving.backends import create_backend
 from services.serving.catalogue import Catalogue
+from services.serving.gateway.answering import Answering
+from services.serving.gateway.contract import Contracts
+from services.serving.gateway.summaries import NoSummaries, RedisSummaries, Summaries
 from services.serving.metrics import ServingMetrics
 from services.serving.settings import ServingSettings
 from services.serving.sync.bundles import Bundles
@@ -51,12 +54,26 @@ class Parts:
         sync = Loop("sync", self._follower.step, settings.poll_seconds)
         self._loops = [sync]
         self._nudges = None
+        self._summaries: Summaries = NoSummaries()
         if settings.redis_url is not None:
             self._nudges = Nudges(settings.redis_url, sync.wake)
             self._loops.append(Loop("nudges", self._nudges.step, 0))
+            self._summaries = RedisSummaries(
+                settings.redis_url, self.metrics.summaries, settings.summary_queue
+            )
+        self.answering = Answering(
+            self.catalogue,
+            Contracts(self.catalogue),
+            self.backend,
+            self.metrics,
+            self._summaries,
+            is_expected=self._is_expected,
+            sample_rate=settings.sample_rate,
+        )
 
     def start(self) -> None:
         """Start the loops."""
+        self._summaries.start()
         for loop in self._loops:
             loop.start()
 
@@ -70,6 +87,7 @@ class Parts:
         self.begin_stop()
         for loop in self._loops:
             loop.stop()
+        self._summaries.close()
         self.backend.close()
         self._service.close()
         if self._nudges is not None:
@@ -87,3 +105,7 @@ class Parts:
         """Raise until the first look at the registry is over, whatever came of it."""
         if not self._follower.settled.is_set():
             raise StartingError("The models are being loaded.")
+
+    def _is_expected(self, name: str) -> bool:
+        """True for a name that is to be served here, or may be."""
+        return name in self.settings.model_names or not self._follower.settled.is_set()

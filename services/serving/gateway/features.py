@@ -1,0 +1,124 @@
+"""From an answered request to its summary: the columns that a drift profile counts.
+
+They are made by the functions that make the reference profile, of inputs in the same scale, so that
+the monitor compares like with like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.serving.backends.protocol import Version
+from services.serving.gateway.contract import Contract
+from services.serving.gateway.forms import Document, Question
+from services.serving.gateway.tensors import Arrays, read_output
+from utils.service.contracts.predictions import PredictionSummary
+from utils.training.drift_metrics.column import Column
+from utils.training.drift_metrics.columns import columns_of
+from utils.training.task_spec import TaskSpec
+
+_MOST_TOKENS = 20_000  # of one summary
+_PREDICTION = "prediction."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A request after its answer; ``num_bytes`` is about what it holds in memory."""
+
+    version: Version
+    contract: Contract | None
+    question: Question | None
+    answer: Document | None
+    at: datetime
+    latency_ms: float
+    is_error: bool
+    trace_id: str | None
+    num_bytes: int
+
+
+def summary_of(answered: Answered) -> PredictionSummary:
+    """What the monitor is told of a request."""
+    contract, question = answered.contract, answered.question
+    columns: dict[str, Column] = {}
+    rows = 0
+    if not answered.is_error and contract is not None and question is not None:
+        rows = question.rows
+        columns = request_columns(contract, question.inputs, _logits(answered, contract))
+    numbers = {
+        name: values
+        for name, column in columns.items()
+        if column.kind == "numeric" and (values := _finite(column)) is not None
+    }
+    confidence = numbers.pop(f"{_PREDICTION}confidence", [])
+    classes = columns.get(f"{_PREDICTION}class")
+    return PredictionSummary(
+        model_name=answered.version.name,
+        model_version=answered.version.version,
+        at=answered.at,
+        latency_ms=answered.latency_ms,
+        error=answered.is_error,
+        rows=rows,
+        features={n: v for n, v in numbers.items() if not n.startswith(_PREDICTION)},
+        tokens=_countable(columns["tokens"].values) if "tokens" in columns else [],
+        predicted=[str(number) for number in classes.values] if classes and confidence else [],
+        confidence=confidence,
+        entropy=numbers.get(f"{_PREDICTION}entropy", []),
+        trace_id=answered.trace_id,
+    )
+
+
+def request_columns(
+    contract: Contract, inputs: Arrays, logits: NDArray[np.float32] | None
+) -> dict[str, Column]:
+    """The columns of a request's inputs, and of its answer where that is a class an example."""
+    fields: dict[str, Any] = _as_profiled(inputs, contract.spec)
+    if logits is not None:
+        fields["logits"] = logits
+    _, columns = columns_of(fields, contract.spec, {})
+    return columns
+
+
+def _as_profiled(inputs: Arrays, spec: TaskSpec) -> Arrays:
+    """Images as they were before normalization; all other tensors as they are."""
+    if spec.modality != "vision":
+        return dict(inputs)
+    return {name: _pixels(array, spec) for name, array in inputs.items()}
+
+
+def _pixels(array: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
+    """Images [batch, channels, height, width] in the scale of the training data."""
+    for statistics, undo in ((spec.image_std, np.multiply), (spec.image_mean, np.add)):
+        if statistics is not None:
+            array = undo(array, np.array(statistics, dtype=np.float64)[:, None, None])
+    return array
+
+
+def _logits(answered: Answered, contract: Contract) -> NDArray[np.float32] | None:
+    if answered.answer is None or not contract.gives_class_logits:
+        return None
+    return read_output(answered.answer["outputs"][0])
+
+
+def _finite(column: Column) -> list[float] | None:
+    values = np.asarray(column.values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        return None
+    numbers: list[float] = values.tolist()
+    return numbers
+
+
+def _countable(texts: list[NDArray[np.int64]]) -> list[list[int]]:
+    """The tokens of the first texts, in ascending order: enough to count, too little to read."""
+    kept: list[list[int]] = []
+    room = _MOST_TOKENS
+    for tokens in texts:
+        room -= len(tokens)
+        if room < 0:
+            break
+        kept.append(np.sort(tokens).tolist())
+    return kept
