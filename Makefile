@@ -64,6 +64,22 @@ check: lint types imports ## lint, types and imports
 bench: $(READY) ## Measure speed: every figure is a ratio taken in one run
 	@$(BIN)/python -m benchmarks
 
+.PHONY: kind-up
+kind-up: ## Create a kind cluster, build and load the images, install the chart (needs docker, kind, kubectl, helm)
+	@charts/kind/up.sh
+
+.PHONY: kind-demo
+kind-demo: ## Let the cluster train, gate, promote and serve one small model
+	@charts/kind/demo.sh
+
+.PHONY: kind-verify
+kind-verify: ## Check in the cluster what only a cluster shows: admission, policies, upgrades, lost pods
+	@charts/kind/verify.sh
+
+.PHONY: kind-down
+kind-down: ## Delete the cluster
+	@charts/kind/down.sh
+
 .PHONY: docs
 docs: $(READY) ## Check that every link and every code reference in the documents resolves
 	@$(BIN)/python docs/check.py

@@ -59,14 +59,14 @@ def run(*arguments, major=4):
     )
 
 
-def template(*arguments, major=4):
+def template(*arguments, major=4, release=RELEASE):
     """Render the chart, and return the finished process."""
-    return run("template", RELEASE, CHART, "--namespace", NAMESPACE, *arguments, major=major)
+    return run("template", release, CHART, "--namespace", NAMESPACE, *arguments, major=major)
 
 
-def render(*arguments, major=4):
+def render(*arguments, major=4, release=RELEASE):
     """The objects that Helm makes of the chart."""
-    done = template(*arguments, major=major)
+    done = template(*arguments, major=major, release=release)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
