@@ -1,0 +1,97 @@
+"""The service as a process: ready, measured, and gone with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from utils.service.embedded.child import Child, free_port
+
+ROOT = Path(__file__).parents[3]
+
+
+class Serving:
+    """A serving process over a registry."""
+
+    def __init__(self, registry, folder, **changes):
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        values = {
+            "PORT": port,
+            "TOKENS_FILE": registry.folder / "tokens.json",
+            "TOKEN_FILE": registry.folder / "reader",
+            "REGISTRY_URL": registry.url,
+            "WORK_FOLDER": folder / "work",
+            "POLL_SECONDS": 0.1,
+            **changes,
+        }
+        self.child = Child("serving", folder / "serving.log")
+        self.child.start(
+            [sys.executable, "-m", "services.serving"],
+            env=os.environ | {f"TRAINING_SERVING_{k}": str(v) for k, v in values.items()},
+            cwd=ROOT,
+        )
+
+    def get(self, path):
+        try:
+            return httpx.get(f"{self.url}{path}", trust_env=False)
+        except httpx.TransportError:
+            return httpx.Response(503)
+
+    @property
+    def is_ready(self):
+        return self.get("/readyz").status_code == 200
+
+    def serves(self, model):
+        line = f'serving_loaded{{model_name="{model.name}",model_version="{model.version}"}} 1.0'
+        return line in self.get("/metrics").text
+
+
+@pytest.fixture
+def start(registry, tmp_path):
+    started = []
+
+    def run(**changes):
+        started.append(Serving(registry, tmp_path, **changes))
+        return started[-1]
+
+    yield run
+    for serving in started:
+        serving.child.stop()
+
+
+def descendants(pid):
+    return psutil.Process(pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_the_service(start, registry, digits_bundles, wait_until, end):
+    model = registry.publish(digits_bundles[0])
+    serving = start(BACKEND="torchserve")
+    wait_until(lambda: serving.serves(model), 60)
+    assert serving.is_ready
+    started = descendants(serving.child.pid)
+    assert any("java" in process.name() for process in started)
+    os.kill(serving.child.pid, end)
+    wait_until(lambda: not any(process.is_running() for process in started), 60)
+
+
+def test_it_is_ready_when_the_first_look_is_over_and_says_what_it_can_do_without(
+    start, registry, digits_bundles, wait_until
+):
+    model = registry.publish(digits_bundles[0])
+    serving = start(BACKEND="onnx", REDIS_URL="redis://127.0.0.1:1/0")
+    wait_until(lambda: serving.is_ready, 60)
+    assert serving.serves(model)
+    registry.kill()
+    wait_until(lambda: serving.get("/readyz").json()["checks"]["registry"] != "ok")
+    document = serving.get("/readyz").json()
+    assert document["status"] == "degraded"
+    assert document["checks"]["backend"] == document["checks"]["sync"] == "ok"
+    assert document["checks"]["redis"] != "ok"
+    assert serving.is_ready
