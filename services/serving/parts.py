@@ -21,6 +21,7 @@ from utils.service.loops import Loop
 from utils.training.errors import TrainingError
 
 _REGISTRY_PATIENCE_SECONDS = 5.0
+_STOP_SECONDS = 2.0  # for a pass under way: what it leaves half done, the next start finds
 
 
 class StartingError(TrainingError, RuntimeError):
@@ -83,10 +84,10 @@ class Parts:
             self._nudges.stop()
 
     def close(self) -> None:
-        """Let the calls under way end, then let go of models and connections."""
+        """Stop the loops, then let go of models and connections."""
         self.begin_stop()
         for loop in self._loops:
-            loop.stop()
+            loop.stop(_STOP_SECONDS)
         self._summaries.close()
         self.backend.close()
         self._service.close()

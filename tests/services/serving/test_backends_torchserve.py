@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -70,7 +71,7 @@ def test_a_killed_torchserve_comes_back_with_what_it_held(
         backend.answer(versions[0], sample_request)
     backend.load(versions[1])
     for version in versions:
-        assert answers(backend, version, sample_request)
+        wait_until(partial(answers, backend, version, sample_request))
     assert passes(backend.check)
     assert session_of(first) == []
     assert len(list((backend._process.folders.archives).iterdir())) == 2

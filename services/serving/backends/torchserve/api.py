@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
@@ -127,15 +127,19 @@ class TorchServeApi:
             BackendBusyError: a RuntimeError; its queue is full.
             UnavailableError: a RuntimeError; no answer came, or an error.
         """
-        body = json.dumps(document).encode()
         try:
-            answer = self._post(f"/predictions/{name}", body)
+            answer = self._post(f"/predictions/{name}", orjson.dumps(document))
+        except orjson.JSONEncodeError as error:
+            raise InputRefusedError(f"The request can't be passed on: {error}.") from error
         except HTTPError as error:
             raise UnavailableError(f"TorchServe did not answer: {error}.") from error
-        if answer.status == HTTPStatus.OK:
-            result: dict[str, Any] = json.loads(answer.data)
-            return result
-        raise _refusal(answer)
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(answer)
+        try:
+            result: dict[str, Any] = orjson.loads(answer.data)
+        except orjson.JSONDecodeError as error:
+            raise UnavailableError(f"The model's answer is no JSON: {error}.") from error
+        return result
 
     def close(self) -> None:
         """Close the connections."""
@@ -159,12 +163,12 @@ class TorchServeApi:
             answer = self._management.request(method, path, timeout=timeout_seconds)
         except HTTPError as error:
             raise UnavailableError(f"TorchServe did not answer: {error}.") from error
-        return answer.status, json.loads(answer.data or b"{}")
+        return answer.status, orjson.loads(answer.data or b"{}")
 
 
 def _refusal(answer: urllib3.BaseHTTPResponse) -> Exception:
     try:
-        document = json.loads(answer.data)
+        document = orjson.loads(answer.data)
         reason = document.get("detail") or document.get("message")
         kind = document.get("type", "")
     except (ValueError, AttributeError):

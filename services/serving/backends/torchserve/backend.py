@@ -125,11 +125,14 @@ class TorchServeBackend:
             self._drop(model, api)
 
     def check(self) -> None:
-        """Raise where TorchServe does not run, or lacks a version."""
+        """Raise where TorchServe does not run, or no version has a worker that is ready.
+
+        One version without workers is no reason to send the others' requests elsewhere.
+        """
         api = self._running()
-        for version, model in list(self._held.items()):
-            if not any(worker["status"] == "READY" for worker in api.workers(model.name)):
-                raise UnavailableError(f"{version} has no worker that is ready.")
+        models = list(self._held.values())
+        if models and not any(_is_ready(model, api) for model in models):
+            raise UnavailableError("No version has a worker that is ready.")
 
     def close(self) -> None:
         """Stop TorchServe."""
@@ -149,7 +152,6 @@ class TorchServeBackend:
         for version, model in held.items():
             try:
                 api.register(model.name, model.archive.name, self._workers, self._load_seconds)
-                self._wait(model, api)
             except LoadError as error:
                 log.error("%s does not come back: %s", version, error)  # noqa: TRY400 - said in full
             if version not in self._held:  # unloaded meanwhile
@@ -191,6 +193,13 @@ class TorchServeBackend:
         archive = self._process.folders.archives / f"{name}.mar"
         write_archive(archive, name, "1.0", members)
         return _Model(name, archive)
+
+
+def _is_ready(model: _Model, api: TorchServeApi) -> bool:
+    try:
+        return any(worker["status"] == "READY" for worker in api.workers(model.name))
+    except UnavailableError:
+        return False
 
 
 def _kind(version: Version) -> str:
