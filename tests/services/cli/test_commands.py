@@ -1,0 +1,150 @@
+"""Every command on a running stack, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+from services.cli.submission import read_submission
+
+
+def test_a_watched_job_tells_its_progress_and_its_end(trained):
+    assert "running" in trained.watched
+    assert "train, step" in trained.watched
+    assert "is completed: version 1 (model 1), held_out_accuracy" in trained.watched
+    assert "the gate passed, promoted." in trained.watched
+
+
+def test_watching_a_finished_job_tells_its_events_as_json_lines(trainctl, trained):
+    events = trainctl("watch", trained.job_id, "--json").lines()
+    statuses = [e["data"]["to_status"] for e in events if e["event"] == "status"]
+    assert statuses == ["pending", "claimed", "running", "completed"]
+
+
+def test_jobs_are_listed(trainctl, trained):
+    assert "digits" in trainctl("jobs").out
+    (job,) = trainctl("jobs", "--status", "completed", "--model", "digits", "--json").json()
+    assert job["job_id"] == trained.job_id
+    assert "no such jobs" in trainctl("jobs", "--type", "export").out
+
+
+def test_a_job_is_shown_with_its_history(trainctl, trained):
+    shown = trainctl("job", trained.job_id).out
+    assert "to test" in shown
+    assert "held_out_accuracy" in shown
+    document = trainctl("job", trained.job_id, "--json").json()
+    assert document["job"]["status"] == "completed"
+    assert document["history"][-1]["to_status"] == "completed"
+
+
+def test_a_log_is_printed_whole_or_its_end(trainctl, trained):
+    text = trainctl("logs", trained.job_id, "-f").out
+    assert "Uploaded checkpoint_epoch" in text
+    assert text.endswith(trainctl("logs", trained.job_id, "--tail", "40").out)
+    pieces = trainctl("logs", trained.job_id, "--json").lines()
+    assert "".join(piece["text"] for piece in pieces) == text
+
+
+def test_a_waiting_job_is_cancelled(trainctl, trained):
+    first = trainctl("submit", "--sample", "digits", "--epochs", "300", "--json").json()
+    words = ("submit", "--sample", "digits", "--after", first["job_id"], "--json")
+    second = trainctl(*words).json()
+    assert second["unmet_dependencies"] == 1
+    assert "is cancelled" in trainctl("cancel", second["job_id"], "--reason", "not needed").out
+    stopping = trainctl("cancel", first["job_id"], "--json").json()
+    assert stopping["status"] in ("cancelling", "cancelled")
+    trainctl("watch", first["job_id"], code=4)
+
+
+def test_a_job_comes_from_a_file(trainctl, trained, tmp_path):
+    file = tmp_path / "my job.yaml"
+    config = read_submission(None, "digits", "from-file", 1, {}).config
+    config["training_config"]["max_steps"] = 2
+    file.write_text(yaml.safe_dump({"job_type": "training", "config": config, "priority": 3}))
+    done = trainctl("submit", file, "--wait", "--json").json()
+    assert (done["status"], done["priority"], done["model_name"]) == ("completed", 3, "from-file")
+
+
+def test_models_are_listed_shown_and_compared(trainctl, trained):
+    assert "held_out_accuracy" in trainctl("models", "digits").out
+    model = trainctl("models", "digits", "--tag", "production", "--json").json()[0]
+    shown = trainctl("models", "show", model["model_id"])
+    assert "There is no champion to beat." in shown.out
+    sheet = trainctl("models", "show", model["model_id"], "--json").json()
+    assert sheet["verdict"]["passed"]
+    assert sheet["has_reference_profile"]
+    again = trainctl("submit", "--sample", "digits", "--epochs", "1", "--wait", "--json").json()
+    other = again["result"]["model_id"]
+    compared = trainctl("compare", model["model_id"], other, "--json").json()
+    row = next(r for r in compared["metrics"] if r["metric"] == "train_loss")
+    values = dict(zip((model["model_id"], other), row["values"], strict=True))
+    assert row["best"] == [min(values, key=values.get)]
+    assert "* the best" in trainctl("compare", model["model_id"], other).out
+
+
+def test_a_version_is_promoted_by_force_and_rolled_back(trainctl, trained):
+    job = trainctl("submit", "--sample", "digits", "--epochs", "1", "--wait", "--json").json()
+    model = job["result"]["model_id"]
+    assert "reason" in trainctl("promote", model, "--force", code=1).err
+    forced = trainctl("promote", model, "--force", "--reason", "to see", "--json").json()
+    assert forced["to_tag"] == "production"
+    back = trainctl("rollback", "digits", "--reason", "seen enough")
+    assert "is production of digits, instead of model" in back.out
+    history = trainctl("models", "show", model).out
+    assert "forced: to see" in history
+
+
+def test_schedules_are_made_paused_resumed_and_deleted(trainctl):
+    words = ("schedules", "create", "nightly", "0 3 * * *", "--sample", "digits")
+    made = trainctl(*words, "--timezone", "Europe/Berlin", "--json").json()
+    number = made["schedule_id"]
+    assert "Europe/Berlin" in trainctl("schedules").out
+    assert len(trainctl("schedules", "preview", number, "--count", "3", "--json").json()) == 3
+    assert "UTC" in trainctl("schedules", "preview", number).out
+    assert not trainctl("schedules", "pause", number, "--json").json()["enabled"]
+    assert "paused" in trainctl("schedules", "list").out
+    assert "next job" in trainctl("schedules", "resume", number).out
+    assert trainctl("schedules", "history", number, "--json").json() == []
+    assert trainctl("schedules", "delete", number, "--json").json()["deleted"]
+    assert "There are no schedules." in trainctl("schedules").out
+
+
+def test_a_trigger_is_set_explained_and_deleted(trainctl, tmp_path):
+    words = ("triggers", "set", "watched", "--sample", "digits", "--drift-threshold", "0.3")
+    assert "0.3 bits" in trainctl(*words).out
+    explained = trainctl("triggers", "explain", "watched")
+    assert "No training would start" in explained.out
+    found = trainctl("triggers", "explain", "watched", "--json").json()
+    assert not found["would_fire"]
+    (rule,) = trainctl("triggers", "--json").json()
+    file = tmp_path / "rule.json"
+    file.write_text(json.dumps(rule["rule"] | {"daily_budget": 2}))
+    changed = trainctl("triggers", "set", "watched", file, "--cool-down", "5", "--json").json()
+    assert (changed["rule"]["daily_budget"], changed["rule"]["cool_down_seconds"]) == (2, 5)
+    assert "deleted" in trainctl("triggers", "delete", "watched").out
+    assert "No model has a rule." in trainctl("triggers", "list").out
+
+
+def test_status_names_every_service_with_its_memory(trainctl, stack):
+    assert "scheduler-1" in trainctl("status").out
+    services = {s["name"]: s for s in trainctl("status", "--json").json()["services"]}
+    assert set(services) >= {"postgres", "valkey", "registry", "scheduler-1", "trainer-1"}
+    assert all(s["condition"] == "ready" and s["memory_bytes"] > 0 for s in services.values())
+
+
+def test_the_doctor_finds_a_damaged_bundle_and_nothing_else(trainctl, trained, stack):
+    healthy = trainctl("doctor", "--json").json()
+    assert [f for f in healthy["findings"] if f["subject"] != "disk"] == []
+    production = trainctl("models", "digits", "--tag", "production", "--json").json()[0]
+    digest = production["artifact_digest"]
+    bundle = stack.folder / "artifacts" / digest[:2] / digest
+    content = bundle.read_bytes()
+    bundle.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        found = trainctl("doctor", code=1)
+        assert digest in found.out
+        assert "do:" in found.out
+    finally:
+        bundle.write_bytes(content)
+    trainctl("doctor", "--deep")
