@@ -12,7 +12,6 @@ from torch import Tensor
 from utils.training.drift_metrics import DriftMetrics, compare_profiles
 from utils.training.engine.metrics.alerts import Alert, AlertCallback, AlertConfig, AlertRules
 from utils.training.engine.metrics.confidence import ConfidenceMetrics, compute_confidence
-from utils.training.engine.metrics.notifications import notifiers_from_config
 from utils.training.engine.trackers import (
     ExperimentDBTracker,
     Tracker,
@@ -20,6 +19,7 @@ from utils.training.engine.trackers import (
     WandbTracker,
     trackers_from_config,
 )
+from utils.training.notifications import notifiers_from_environment
 from utils.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class MetricsEngine:
         )
         self._rules = AlertRules(config, *self._drift_thresholds)
         self._callbacks = list(alert_callbacks or ())
-        self._notifiers = notifiers_from_config(config)
+        self._notifiers = notifiers_from_environment(
+            email=config.enable_email_alerts, slack=config.enable_slack_alerts
+        )
         self._rows: dict[int, dict[str, Any]] = {}
         self._alerts: list[Alert] = []
         self._num_read_alerts = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from utils.training.engine.background import BackgroundWorker
+from utils.training.background import BackgroundWorker
 from utils.training.engine.trackers.protocol import NullTracker, Tracker, Values
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Protocol
 
-from utils.training.engine.background import BackgroundWorker
-from utils.training.engine.metrics.alerts import AlertConfig
+from utils.training.background import BackgroundWorker
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +196,9 @@ def _require_privacy(settings: NotificationSettings, is_encrypted: bool) -> None
 
 def _message(settings: NotificationSettings, alert: dict[str, Any]) -> EmailMessage:
     message = EmailMessage()
-    what = f"{alert['severity']}: {alert['type']} in epoch {alert['epoch']}"
+    what = f"{alert['severity']}: {alert['type']}"
+    if "epoch" in alert:
+        what += f" in epoch {alert['epoch']}"
     message["Subject"] = f"[training] {what}"
     message["From"] = settings.smtp_from
     message["To"] = ", ".join(settings.smtp_to)
@@ -229,14 +230,14 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def notifiers_from_config(
-    config: AlertConfig, environment: Mapping[str, str] | None = None
+def notifiers_from_environment(
+    *, email: bool, slack: bool, environment: Mapping[str, str] | None = None
 ) -> list[Notifier]:
-    """The channels that a configuration switches on and the environment says how to reach.
+    """The channels that are switched on and that the environment says how to reach.
 
     A channel whose settings are missing or wrong is warned about and left out.
     """
-    if not (config.enable_email_alerts or config.enable_slack_alerts):
+    if not (email or slack):
         return []
     try:
         settings = NotificationSettings.from_environment(environment)
@@ -244,9 +245,9 @@ def notifiers_from_config(
         logger.warning("E-mail and Slack alerts are switched off: %s", error)
         return []
     notifiers: list[Notifier] = []
-    if config.enable_email_alerts and _is_complete_for_email(settings):
+    if email and _is_complete_for_email(settings):
         notifiers.append(BackgroundNotifier("E-mail", lambda alert: send_email(settings, alert)))
-    if config.enable_slack_alerts and _is_complete_for_slack(settings):
+    if slack and _is_complete_for_slack(settings):
         notifiers.append(BackgroundNotifier("Slack", lambda alert: send_to_slack(settings, alert)))
     return notifiers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from utils.training.engine.background import BackgroundWorker
+from utils.training.background import BackgroundWorker
 
 
 def test_jobs_run_in_order_and_close_waits_for_them():

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from utils.training.engine import AlertConfig, MetricsEngine
-from utils.training.engine.metrics.notifications import (
+from utils.training.notifications import (
     BackgroundNotifier,
     NotificationSettings,
-    notifiers_from_config,
+    notifiers_from_environment,
     send_email,
 )
 
@@ -188,7 +188,11 @@ def webhook(server):
 
 
 def send_all(config, environment):
-    notifiers = notifiers_from_config(config, environment)
+    notifiers = notifiers_from_environment(
+        email=config.enable_email_alerts,
+        slack=config.enable_slack_alerts,
+        environment=environment,
+    )
     for notifier in notifiers:
         notifier(ALERT)
         notifier.close()
@@ -231,7 +235,7 @@ def test_a_wrong_password_is_warned_about_and_not_tried_again(smtp_server, caplo
 
 
 def test_a_password_never_travels_in_the_clear_to_another_machine(smtp_server, monkeypatch):
-    monkeypatch.setattr("utils.training.engine.metrics.notifications._LOOPBACK", ())
+    monkeypatch.setattr("utils.training.notifications._LOOPBACK", ())
     settings = NotificationSettings.from_environment(
         smtp_environment(smtp_server, TRAINING_ALERT_SMTP_USER="engine")
     )
@@ -244,7 +248,7 @@ def test_a_password_never_travels_in_the_clear_to_another_machine(smtp_server, m
 def test_a_password_travels_encrypted_where_the_server_can(
     security, tls_server, certificate, monkeypatch
 ):
-    monkeypatch.setattr("utils.training.engine.metrics.notifications._LOOPBACK", ())
+    monkeypatch.setattr("utils.training.notifications._LOOPBACK", ())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     if security == "tls":
         tls_server.socket = tls_server.tls.wrap_socket(tls_server.socket, server_side=True)
@@ -260,8 +264,8 @@ def test_a_password_travels_encrypted_where_the_server_can(
 
 
 def test_a_server_with_a_certificate_of_nobody_is_told_nothing(tls_server, caplog):
-    (notifier,) = notifiers_from_config(
-        AlertConfig(enable_email_alerts=True), smtp_environment(tls_server)
+    (notifier,) = notifiers_from_environment(
+        email=True, slack=False, environment=smtp_environment(tls_server)
     )
     notifier._pause_seconds = 0.001
     notifier(ALERT)
@@ -292,7 +296,7 @@ def test_slack_gets_the_message_as_text(slack_server):
 def test_slack_is_tried_again_after_a_server_error_and_not_after_a_refusal(slack_server, caplog):
     slack_server.codes = [503, 429]
     environment = {"TRAINING_ALERT_SLACK_WEBHOOK": webhook(slack_server)}
-    (notifier,) = notifiers_from_config(AlertConfig(enable_slack_alerts=True), environment)
+    (notifier,) = notifiers_from_environment(email=False, slack=True, environment=environment)
     notifier._pause_seconds = 0.001
     notifier(ALERT)
     notifier.close()
@@ -320,7 +324,8 @@ def test_the_engine_sends_what_its_config_switches_on(smtp_server, slack_server,
 
 
 def test_nothing_is_read_or_started_where_alerts_are_off():
-    assert notifiers_from_config(AlertConfig(), {"TRAINING_ALERT_SMTP_PORT": "no"}) == []
+    environment = {"TRAINING_ALERT_SMTP_PORT": "no"}
+    assert notifiers_from_environment(email=False, slack=False, environment=environment) == []
 
 
 @pytest.mark.parametrize(
@@ -338,8 +343,7 @@ def test_nothing_is_read_or_started_where_alerts_are_off():
 def test_a_channel_without_its_settings_is_switched_off_with_a_warning(
     environment, expected, caplog
 ):
-    both = AlertConfig(enable_email_alerts=True, enable_slack_alerts=True)
-    assert notifiers_from_config(both, environment) == []
+    assert notifiers_from_environment(email=True, slack=True, environment=environment) == []
     assert expected in caplog.text
 
 
@@ -347,3 +351,11 @@ def test_settings_keep_secrets_out_of_their_repr():
     settings = NotificationSettings(smtp_password="hunter2", slack_webhook="https://hooks/secret")
     assert "hunter2" not in repr(settings)
     assert "secret" not in repr(settings)
+
+
+def test_a_cause_outside_of_a_training_is_told_without_an_epoch(smtp_server):
+    alert = {name: value for name, value in ALERT.items() if name != "epoch"}
+    settings = NotificationSettings.from_environment(smtp_environment(smtp_server))
+    send_email(settings, alert)
+    message = message_from_bytes(smtp_server.messages[0], policy=policy.default)
+    assert message["Subject"] == "[training] critical: accuracy_drop"
