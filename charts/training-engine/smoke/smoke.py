@@ -18,7 +18,7 @@ from utils.service.settings import Settings, read_settings
 
 PREFIX = "TRAINING_SMOKE_TEST"
 MODEL = "smoke-test"
-BLANK = [[[0.0] * 8] * 8]  # a scan [1, 8, 8] with nothing on it
+BLANK = {"name": "pixel_values", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.0] * 64}
 JOB = {
     "model_name": MODEL,
     "model": {"entry_point": "services.trainer.samples.digits:build_model"},
@@ -73,6 +73,7 @@ def _train(settings: SmokeSettings, deadline: float) -> str:
     _until(end, deadline, f"job {job.job_id} to end")
     done = scheduler.get_job(job.job_id)
     if done.status != "completed":
+        _say(scheduler.read_log(job.job_id, -4000).content.decode(errors="replace"))
         sys.exit(f"Job {job.job_id} is {done.status}: {done.error}")
     champion = registry.tagged(MODEL)
     if champion is None:
@@ -87,9 +88,7 @@ def _predict(url: str, token_file: Path, version: str, deadline: float) -> None:
 
     def answered() -> bool:
         try:
-            answer = serving.call(
-                "POST", f"/v1/models/{MODEL}/predict", body={"instances": [{"pixel_values": BLANK}]}
-            )
+            answer = serving.call("POST", f"/v2/models/{MODEL}/infer", body={"inputs": [BLANK]})
         except RemoteError as error:
             if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
                 return False
