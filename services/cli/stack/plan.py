@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _SHARED = Path(utils.service.__file__).parents[2]
 _ROOT = Path(__file__).parents[3]
 _DATABASE = "training"
 _SETTINGS = "TRAINING_"  # somebody's own settings are not this stack's
+_MONITOR_IS_INSTALLED = find_spec("services.monitor.__main__") is not None
 _ALIVE_SECONDS = 30.0  # six times what a trainer takes to say that it lives
 
 
@@ -46,6 +48,7 @@ class Plan:
         }
         self._registry = self._url("registry")
         self._serving_url = self._url("serving")
+        self._monitor_url = self._url("monitor")
         self._postgres = PostgresServer(
             folder / "postgres",
             self._ports.of("postgres"),
@@ -109,6 +112,7 @@ class Plan:
         """What follows the registry and the queue."""
         members: list[Member] = [
             self._serving(),
+            *([self._monitor()] if _MONITOR_IS_INSTALLED else []),
             *(self._trainer(name, number) for number, name in enumerate(self._trainers)),
         ]
         if self._options.prometheus:
@@ -121,8 +125,23 @@ class Plan:
             "scheduler": list(self._schedulers.values()),
             "serving": [self._serving_url],
         }
+        if _MONITOR_IS_INSTALLED:
+            targets["monitor"] = [self._monitor_url]
         log = self.logs / "prometheus.log"
         return prometheus(self.folder / "prometheus", log, self._url("prometheus"), targets)
+
+    def _monitor(self) -> Service:
+        return self._web(
+            "monitor",
+            self._monitor_url,
+            REGISTRY_URL=self._registry,
+            SCHEDULER_URL=next(iter(self._schedulers.values())),
+            TOKEN_FILE=self.credentials.token_files["monitor"],
+            REDIS_URL_FILE=self._redis_url,
+            WINDOW_SECONDS=60,
+            POLL_SECONDS=1,
+            PLATFORM_SECONDS=5,
+        )
 
     def _serving(self) -> Service:
         return self._web(
