@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -63,6 +64,43 @@ def start(registry, tmp_path):
     yield run
     for serving in started:
         serving.child.stop()
+
+
+def ask(serving, client):
+    """The status and the version of one answer."""
+    response = client.post(
+        f"{serving.url}/v1/models/digits/predict",
+        json={"instances": [[[0.5] * 8] * 8]},
+        headers={"Authorization": "Bearer reader-token"},
+    )
+    return response.status_code, response.headers.get("X-Model-Version")
+
+
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("torchserve", marks=pytest.mark.slow)])
+def test_a_promotion_and_a_rollback_fail_no_request(
+    start, registry, digits_bundles, wait_until, backend
+):
+    first = registry.publish(digits_bundles[0])
+    serving = start(BACKEND=backend)
+    wait_until(lambda: serving.serves(first), 60)
+    stopping, answers = threading.Event(), []
+
+    def keep_asking():
+        with httpx.Client(trust_env=False) as client:
+            while not stopping.is_set():
+                answers.append(ask(serving, client))
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    second = registry.publish(digits_bundles[1])
+    wait_until(lambda: serving.serves(second) and not serving.serves(first), 60)
+    registry.clients.admin.rollback("digits", "a test")
+    wait_until(lambda: serving.serves(first) and not serving.serves(second), 60)
+    stopping.set()
+    for thread in threads:
+        thread.join(30)
+    assert set(answers) == {(200, "1"), (200, "2")}
 
 
 def descendants(pid):
