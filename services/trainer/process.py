@@ -85,6 +85,14 @@ class RunProcess:
         return self._process
 
 
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, or end it if that is gone already."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
 def _environment() -> dict[str, str]:
     """The worker's own, without its settings; no library is to look anything up on the network."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
@@ -103,9 +111,6 @@ def _dying_with(parent: int) -> Callable[[], None]:
         # The worker ignores SIGINT and may block others; the run starts with none of that.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
+        die_with(parent)
 
     return prepare

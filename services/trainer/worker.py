@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from celery import Celery, signals
 
 from services.trainer.alive import Beat, beat_file
 from services.trainer.attempt_folder import remove_leftovers
+from services.trainer.process import die_with
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervision import Supervisor
 from utils.service.clients.scheduler import SchedulerClient
@@ -29,7 +31,7 @@ def serve(settings: TrainerSettings) -> int:
     """Work until SIGTERM; a job under way is then saved and given back. Return the exit code.
 
     Celery's warm shutdown waits for the task, and the task ends within the grace, because it hears
-    of the shutdown too.
+    of the shutdown too. Where the worker is killed, the kernel kills the pool's process as well.
     """
     settings.work_folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(settings.work_folder)
@@ -42,7 +44,13 @@ def serve(settings: TrainerSettings) -> int:
     def configure(**_: Any) -> None:
         configure_logging("trainer", settings.log_level)
 
+    own = os.getpid()
+
+    def bind_to_worker(**_: Any) -> None:
+        die_with(own)
+
     signals.worker_shutting_down.connect(tell)
+    signals.worker_process_init.connect(bind_to_worker)
     signals.setup_logging.connect(configure)
     worker = app.Worker(
         pool="prefork",
