@@ -80,6 +80,10 @@ kind-verify: ## Check in the cluster what only a cluster shows: admission, polic
 kind-down: ## Delete the cluster
 	@charts/kind/down.sh
 
+.PHONY: dashboards
+dashboards: $(READY) ## Write Grafana's dashboards from their code
+	@$(BIN)/python -m charts.dashboards
+
 .PHONY: docs
 docs: $(READY) ## Check that every link and every code reference in the documents resolves
 	@$(BIN)/python docs/check.py
