@@ -106,7 +106,7 @@ def promote(
     from utils.service.contracts.models import PromotionRequest
 
     request = PromotionRequest(tag=tag, force=force, reason=reason)
-    with connect(folder).registry("submitter") as registry:
+    with connect(folder).registry("admin" if force else "submitter") as registry:
         model_view.show_promotion(registry.promote(model_id, request), as_json=as_json)
 
 
