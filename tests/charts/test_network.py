@@ -163,6 +163,15 @@ def test_a_pool_may_be_let_out_by_its_own_rules(release_of):
     assert not allows(release, found["trainer-spot"], store, 443)
 
 
+def test_the_monitor_sends_its_alerts_and_nothing_else(release_of):
+    for case, sends in (("kind", set()), ("everything", {443, 587})):
+        release = release_of(case)
+        channel, elsewhere = Place(address="10.8.0.1"), Place(address="10.7.0.1")
+        monitor = pods(release)["monitor"]
+        assert {p for p in (22, 80, 443, 587) if allows(release, monitor, channel, p)} == sends
+        assert not any(allows(release, monitor, elsewhere, p) for p in (443, 587))
+
+
 def test_stores_elsewhere_are_reached_at_their_addresses_only(release_of):
     release = release_of("external-stores")
     found = pods(release)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from services.trainer.alive import beat_file
 from tests.charts.helm import CASES
 from tests.charts.smoke import smoke
 from utils.service.settings import WebSettings, read_settings
+from utils.training.notifications import NotificationSettings
 
 COMPONENTS = ("registry", "scheduler", "serving", "monitor", "trainer")
 CONTENT = {
@@ -20,7 +22,12 @@ CONTENT = {
 
 
 def read_as_in_a_pod(container, kind, prefix, folder):
-    """The settings that a container's variables make, with its credentials in a folder here."""
+    """The settings that a container's variables make."""
+    return read_settings(kind, prefix, environment(container, folder))
+
+
+def environment(container, folder):
+    """A container's variables, with its credentials in a folder here."""
     environ = {}
     for entry in container["env"]:
         value = entry["value"]
@@ -30,7 +37,7 @@ def read_as_in_a_pod(container, kind, prefix, folder):
             value = str(path)
         environ[entry["name"]] = value
     assert len(environ) == len(container["env"])
-    return read_settings(kind, prefix, environ)
+    return environ
 
 
 def settings_class(service):
@@ -65,6 +72,18 @@ def test_the_smoke_tests_settings_take_its_variables(release_of, case, tmp_path)
     (container,) = release_of(case).workload("smoke-test").spec["containers"]
     settings = read_as_in_a_pod(container, smoke.SmokeSettings, smoke.PREFIX, tmp_path)
     assert (settings.serving_url is None) == (case == "minimal")
+
+
+def test_alert_channels_arrive(release_of, tmp_path):
+    (container,) = release_of("everything").workload("monitor").spec["containers"]
+    environ = environment(container, tmp_path)
+    channels = NotificationSettings.from_environment(environ)
+    assert channels.smtp_to == ("ml@example.com", "on-call@example.com")
+    assert channels.smtp_password == channels.slack_webhook == "token"
+    assert (channels.smtp_host, channels.smtp_user) == ("mail.example.com", "training")
+    known = {f"TRAINING_ALERT_{field.name.upper()}" for field in fields(NotificationSettings)}
+    given = {name.removesuffix("_FILE") for name in environ if name.startswith("TRAINING_ALERT_")}
+    assert given <= known
 
 
 def test_what_a_case_asks_for_arrives(release_of, tmp_path):

@@ -17,6 +17,7 @@ FOREIGN = {
         "registry-credentials",
         "mirror-credentials",
         "example-com-tls",
+        "alert-channels",
     },
     "PersistentVolumeClaim": {"training-data", "job-logs"},
     "ServiceAccount": {"default"},
@@ -113,7 +114,12 @@ def test_mounts_and_volumes_fit_and_every_volume_is_used(release):
 
 
 def test_a_pod_is_given_no_key_that_it_does_not_need(release):
-    tokens = {"registry": set(), "scheduler": set(), "serving": {"serving"}, "monitor": {"monitor"}}
+    tokens = {
+        "registry": set(),
+        "scheduler": set(),
+        "serving": {"serving"},
+        "monitor": {"monitor", "slack-webhook", "smtp-password"},
+    }
     for workload in release.workloads:
         own = tokens.get(workload.component, {workload.component}) | {"tokens.json", "url"}
         given = set().union(*workload.secrets.values())
