@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.service.clients.event_stream import follow
 from utils.service.contracts.document import MAX_PAGE, PageOf, from_json, to_json
+from utils.service.contracts.drift import QueueWatch
 from utils.service.contracts.jobs import JobType, Progress, ScheduleRequest, Signal, TriggerRule
 from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.http import ServiceClient
@@ -266,6 +267,10 @@ class SchedulerClient(ServiceClient):
             body=signal.model_dump(mode="json"),
             idempotency_key=idempotency_key,
         )
+
+    def queues(self) -> tuple[QueueWatch, ...]:
+        """Every queue, as it is now."""
+        return self._page(QueueWatch, "/v1/queues", {}).items
 
     def _claimed(
         self, kind: type[Any], job_id: int, what: str, fencing_token: int, **body: Any

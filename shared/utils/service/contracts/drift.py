@@ -46,6 +46,7 @@ class DriftWindow:
     missing: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     note: str | None = None
+    has_reference: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

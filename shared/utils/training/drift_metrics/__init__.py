@@ -9,7 +9,12 @@ compared with it::
 """
 
 from utils.training.drift_metrics.comparison import MIN_ROWS, DriftMetrics, compare_profiles
-from utils.training.drift_metrics.profile import DatasetProfiler, merge_profiles, profile_dataset
+from utils.training.drift_metrics.profile import (
+    DatasetProfiler,
+    merge_profiles,
+    profile_columns,
+    profile_dataset,
+)
 from utils.training.drift_metrics.statistics import js_divergence
 
 __all__ = [
@@ -19,5 +24,6 @@ __all__ = [
     "compare_profiles",
     "js_divergence",
     "merge_profiles",
+    "profile_columns",
     "profile_dataset",
 ]

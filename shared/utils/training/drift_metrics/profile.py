@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from utils.training.drift_metrics.columns import columns_of
 from utils.training.drift_metrics.features import KINDS, Feature
@@ -175,6 +178,43 @@ def profile_dataset(
     for batch in batches_of(dataset, max_samples):
         profiler.update(batch)
     return profiler.result()
+
+
+def profile_columns(
+    columns: Mapping[str, Sequence[Any]], reference: dict[str, Any]
+) -> dict[str, Any]:
+    """Profile features that are computed already, as a window in the bins of a reference.
+
+    Args:
+        columns: the values [rows] of each feature, by its name in the reference; None is missing.
+        reference: the profile whose bins and kinds are used.
+
+    Raises:
+        ValueError: there are no rows, the columns have different lengths, or one is not in the
+            reference.
+    """
+    origin = Profile.from_dict(reference)
+    unknown = sorted(columns.keys() - origin.features.keys())
+    lengths = {len(values) for values in columns.values()}
+    if unknown or len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"The columns have {sorted(lengths)} rows and {unknown} are not in the reference; give "
+            "features of the reference, each with the same rows, and at least one row."
+        )
+    features = {name: _counted(origin.features[name].window(), v) for name, v in columns.items()}
+    return Profile(origin.modality, lengths.pop(), features).to_dict()
+
+
+def _counted(feature: Any, values: Sequence[Any]) -> Feature:
+    given: Any = values
+    if feature.kind == "numeric":
+        given = np.array(values, dtype=np.float64)
+    elif feature.kind == "tokens":
+        given = [np.asarray([] if ids is None else ids, dtype=np.int64) for ids in values]
+    elif feature.kind == "embedding":
+        given = np.array([vector for vector in values if vector is not None], dtype=np.float64)
+    counted: Feature = feature.add(given)
+    return counted
 
 
 def merge_profiles(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""From the stream of summaries to finished windows, each entry once."""

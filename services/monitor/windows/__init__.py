@@ -1,0 +1,1 @@
+"""Windows of predictions: filled, judged against the reference, kept."""
