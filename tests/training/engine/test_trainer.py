@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.engine import CheckpointManager, Trainer, TrainingInterrupted
 from utils.training.engine.gradient_monitor import GradientInstabilityError
+from utils.training.engine.trackers import NullTracker
 from utils.training.errors import InvalidConfigError, UnknownNameError
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
@@ -519,3 +520,24 @@ def test_a_format_that_cant_hold_the_model_costs_neither_the_training_nor_the_ot
     assert "model.torchscript.pt" in held
     assert "model.onnx" not in held
     assert "The onnx format failed" in caplog.text
+
+
+class Notebook(NullTracker):
+    """A tracker that keeps what it is told of each optimizer step."""
+
+    def __init__(self):
+        self.steps = {}
+
+    def log(self, metrics, step=None, epoch=None):
+        if epoch is None:
+            self.steps[step] = dict(metrics)
+
+
+def test_a_tracker_of_ones_own_is_told_of_every_interval():
+    notebook = Notebook()
+    Trainer(Net(), None, settings(log_interval_steps=4), SPEC, trackers=[notebook]).train(
+        samples(64)
+    )
+    assert sorted(notebook.steps) == [4, 8, 12, 16, 20, 24]
+    assert all(found["train/gradient_norm"] > 0 for found in notebook.steps.values())
+    assert all(0 <= found["train/learning_rate"] <= 0.01 for found in notebook.steps.values())
