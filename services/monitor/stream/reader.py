@@ -172,7 +172,7 @@ class Reader:
         feedback = self._store.feedback(window.model_name, window.version)
         finished = self._judge.finish(window, model.reference, mean_metrics(feedback))
         with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.watch(_LOCK)
+            pipeline.watch(_LOCK)  # type: ignore[no-untyped-call]  # redis-py has no type for it
             if not self._lock.owned():
                 self.is_active = False
                 return False
