@@ -13,6 +13,7 @@ import httpx
 from services.cli.errors import NotRunningError
 from services.cli.options import DEFAULT_FOLDER
 from utils.service.auth import Role
+from utils.service.clients.monitor import MonitorClient
 from utils.service.clients.registry import RegistryClient
 from utils.service.clients.scheduler import SchedulerClient
 from utils.service.http import ServiceClient
@@ -49,8 +50,17 @@ class Connection:
             yield RegistryClient(service)
 
     @contextmanager
+    def monitor(self) -> Iterator[MonitorClient]:
+        """The monitor."""
+        client = MonitorClient(
+            self.url("monitor"), self.token_files.get("reader"), patience_seconds=_PATIENCE_SECONDS
+        )
+        with closing(client):
+            yield client
+
+    @contextmanager
     def service(self, kind: str, role: Role = "reader") -> Iterator[ServiceClient]:
-        """Any service, such as serving or the monitor."""
+        """Any service, such as serving."""
         client = ServiceClient(
             self.url(kind), self.token_files.get(role), patience_seconds=_PATIENCE_SECONDS
         )

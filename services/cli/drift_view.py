@@ -2,78 +2,72 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
 
-from services.cli.output import ago, console, number, print_json, print_table, table
-from utils.service.http import ServiceClient
+from services.cli.output import ago, console, number, print_json, print_table, say, table
+from utils.service.clients.monitor import MonitorClient
+from utils.service.contracts.drift import FeatureShift
 
 _COLOURS = {"healthy": "green", "warning": "yellow", "critical": "bold red"}
 _BAR = 24  # characters, for the feature that has moved most
 _LEAST_FULL_BITS = 0.2  # so that small numbers look small
 
 
-def show_models(monitor: ServiceClient, *, as_json: bool) -> None:
-    """One line a model that is served."""
-    found = monitor.call("GET", "/v1/drift").json()["items"]
+def show_models(monitor: MonitorClient, *, as_json: bool) -> None:
+    """One line for each version that is asked."""
+    found = monitor.drift()
     if as_json:
         print_json(found)
         return
     rows = (
         (
-            one["model_name"],
-            one["model_version"],
-            _coloured(one["status"]),
-            number(one["score"]),
-            _ago(one.get("window_end")),
+            one.model_name,
+            one.model_version,
+            _coloured(one.status),
+            number(one.score),
+            ", ".join(one.last_window.affected) or one.last_window.note,
+            ago(one.window_end),
         )
         for one in found
     )
-    columns = ("model", ">version", "status", ">bits", ">last window")
-    print_table(columns, rows, "Nothing was asked of any model yet.")
+    columns = ("model", ">version", "status", ">bits", "moved", ">last window")
+    print_table(columns, rows, "No window of any model is full yet.")
 
 
-def show_model(monitor: ServiceClient, name: str, limit: int, *, as_json: bool) -> None:
+def show_model(monitor: MonitorClient, name: str, limit: int, *, as_json: bool) -> None:
     """The windows of a model, and the features of the last one."""
-    windows = monitor.call("GET", f"/v1/drift/{name}", params={"limit": limit}).json()["items"]
+    windows = monitor.windows(name, limit)
     if as_json:
         print_json(windows)
         return
     rows = (
         (
-            _time(one["window_end"]),
-            one["model_version"],
-            one["rows"],
-            _coloured(one["status"]),
-            number(one["score"]),
-            ", ".join(one["affected"]),
+            f"{one.window_end:%Y-%m-%d %H:%M:%S}",
+            one.version,
+            one.rows,
+            one.errors,
+            _coloured(one.status),
+            number(one.score),
+            ", ".join(one.affected) or one.note,
         )
         for one in windows
     )
-    columns = ("end (UTC)", ">version", ">rows", "status", ">bits", "moved")
+    columns = ("end (UTC)", ">version", ">rows", ">errors", "status", ">bits", "moved")
     print_table(columns, rows, f"No window of {name} is full yet.")
-    if windows:
-        _show_features(windows[0]["features"])
+    if windows and windows[0].features:
+        _show_features(windows[0].features)
 
 
-def _show_features(features: dict[str, Any]) -> None:
-    made = table("feature of the last window", ">bits", ">p", "")
-    ordered = sorted(features.items(), key=lambda item: -item[1]["js"])
-    full = max([_LEAST_FULL_BITS, *(values["js"] for values in features.values())])
-    for feature, values in ordered:
-        bar = "█" * round(_BAR * values["js"] / full)
-        made.add_row(feature, number(values["js"]), number(values["p"]), bar)
+def _show_features(features: Mapping[str, FeatureShift]) -> None:
+    say("The features of the last window:")
+    made = table("feature", ">bits", ">p", "")
+    full = max([_LEAST_FULL_BITS, *(shift.js for shift in features.values())])
+    for feature, shift in sorted(features.items(), key=lambda item: -item[1].js):
+        bar = "█" * round(_BAR * shift.js / full)
+        made.add_row(feature, number(shift.js), number(shift.p), bar)
     console().print(made)
 
 
 def _coloured(status: str) -> str:
     colour = _COLOURS.get(status)
     return f"[{colour}]{status}[/]" if colour else status
-
-
-def _time(text: str) -> str:
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}"
-
-
-def _ago(text: str | None) -> str:
-    return "" if text is None else ago(datetime.fromisoformat(text))

@@ -68,4 +68,11 @@ def _of_sample(sample: str, count: int) -> list[Any]:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return ", ".join(_choice(one) for one in value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _choice(one: dict[str, Any]) -> str:
+    """A label or a token with its probability."""
+    return f"{one.get('label', one.get('token'))} {one.get('probability', 0):.1%}"

@@ -33,7 +33,7 @@ def drift(
     from services.cli import drift_view
     from services.cli.connection import connect
 
-    with connect(folder).service("monitor") as monitor:
+    with connect(folder).monitor() as monitor:
         if name is None:
             drift_view.show_models(monitor, as_json=as_json)
         else:

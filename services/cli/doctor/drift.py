@@ -1,26 +1,35 @@
-"""Models that are asked and not measured."""
+"""What the monitor is alarmed at: drift, profiles that are stale or missing, queues that wait."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from services.cli.connection import Connection
-from services.cli.doctor.finding import Finding
-from utils.service.http import ServiceClient
+from services.cli.doctor.finding import Finding, Severity
+from utils.service.contracts.drift import MonitorAlert
+
+_PLATFORM = "platform"
 
 
 def examine(connection: Connection) -> list[Finding]:
-    """Alerts of the monitor that are on, stale profiles among them."""
-    with connection.service("monitor") as monitor:
-        return list(_alerts(monitor))
+    """The monitor's alerts that are on."""
+    with connection.monitor() as monitor:
+        return [_finding(alert) for alert in monitor.alerts()]
 
 
-def _alerts(monitor: ServiceClient) -> Iterator[Finding]:
-    for alert in monitor.call("GET", "/v1/alerts").json()["items"]:
-        yield Finding(
-            "error" if alert["severity"] == "critical" else "warning",
-            alert["model_name"],
-            alert["message"],
-            "What is asked of the model is no longer what it was trained on, or nobody can tell.",
-            "`trainctl drift` shows the features, `trainctl triggers explain` what follows.",
+def _finding(alert: MonitorAlert) -> Finding:
+    severity: Severity = "error" if alert.severity == "critical" else "warning"
+    if alert.model_name == _PLATFORM:
+        return Finding(
+            severity,
+            _PLATFORM,
+            alert.message,
+            "Jobs wait, fail or stand still, and models grow old meanwhile.",
+            "`trainctl jobs` shows them, and `trainctl status` whether trainers are there.",
         )
+    return Finding(
+        severity,
+        alert.model_name,
+        alert.message,
+        "What the model is asked is not what it was trained on, or nobody can tell.",
+        f"`trainctl drift {alert.model_name}` shows what moved, and "
+        f"`trainctl triggers explain {alert.model_name}` whether it is trained again.",
+    )
