@@ -7,6 +7,8 @@ import json
 import yaml
 
 from services.cli.submission import read_submission
+from tests.services.cli.conftest import call, wait_until
+from utils.service.digits import read_digits
 
 
 def test_a_watched_job_tells_its_progress_and_its_end(trained):
@@ -148,3 +150,15 @@ def test_the_doctor_finds_a_damaged_bundle_and_nothing_else(trainctl, trained, s
     finally:
         bundle.write_bytes(content)
     trainctl("doctor", "--deep")
+
+
+def test_a_served_version_answers(trainctl, trained, stack, tmp_path):
+    words = ("predict", "digits", "--sample", "digits", "--count", "3")
+    wait_until(lambda: call(*words, folder=stack.folder).code == 0)
+    assert "answers:" in trainctl(*words).out
+    answer = trainctl(*words, "--json").json()
+    assert (answer["model"], len(answer["predictions"])) == ("digits", 3)
+    asked = json.dumps({"instances": read_digits()["test"].images[:2].tolist()})
+    assert len(trainctl("predict", "digits", "-", "--json", given=asked).json()["predictions"]) == 2
+    assert "Traceback" not in trainctl("predict", "digits", "-", given="[[1]]", code=1).err
+    assert trainctl("predict", "nobody", "--sample", "digits", code=1).err
