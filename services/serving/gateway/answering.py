@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,7 @@ from utils.service.logs import current_trace_id
 from utils.service.problems import ProblemError
 
 _RETRY_SECONDS = "1"
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def not_ready(detail: str) -> ProblemError:
@@ -166,4 +168,7 @@ def _response(document: Document, version: Version) -> Response:
     response = Response(orjson.dumps(document), mimetype="application/json")
     response.headers["X-Model-Name"] = version.name
     response.headers["X-Model-Version"] = version.version
+    request_id = request.headers.get("X-Request-Id", "")
+    if _REQUEST_ID.fullmatch(request_id):
+        response.headers["X-Request-Id"] = request_id
     return response

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from services.serving.backends.protocol import UnavailableError, Version
@@ -40,6 +42,13 @@ class Contract:
     def gives_class_logits(self) -> bool:
         """True where an answer is one row of logits [classes] an example."""
         return len(self.outputs[0]["shape"]) == _CLASS_LOGITS
+
+    @cached_property
+    def unnormalized(self) -> Task:
+        """The task with images left in the scale of the training data."""
+        task = copy.copy(self.task)
+        task.spec = self.task.spec | {"image_mean": None, "image_std": None}
+        return task
 
     @classmethod
     def of(cls, version: Version) -> Contract:

@@ -24,6 +24,7 @@ from utils.training.task_spec import TaskSpec
 
 _MOST_TOKENS = 20_000  # of one summary
 _PREDICTION = "prediction."
+_DECIMALS = 6  # of a pixel in 0..1 that was normalized as FP32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def summary_of(answered: Answered) -> PredictionSummary:
     rows = 0
     if not answered.is_error and contract is not None and question is not None:
         rows = question.rows
-        columns = request_columns(contract, question.inputs, _logits(answered, contract))
+        columns = request_columns(contract, question, _logits(answered, contract))
     numbers = {
         name: values
         for name, column in columns.items()
@@ -73,29 +74,38 @@ def summary_of(answered: Answered) -> PredictionSummary:
 
 
 def request_columns(
-    contract: Contract, inputs: Arrays, logits: NDArray[np.float32] | None
+    contract: Contract, question: Question, logits: NDArray[np.float32] | None
 ) -> dict[str, Column]:
     """The columns of a request's inputs, and of its answer where that is a class an example."""
-    fields: dict[str, Any] = _as_profiled(inputs, contract.spec)
+    fields: dict[str, Any] = _as_profiled(contract, question)
     if logits is not None:
         fields["logits"] = logits
     _, columns = columns_of(fields, contract.spec, {})
     return columns
 
 
-def _as_profiled(inputs: Arrays, spec: TaskSpec) -> Arrays:
+def _as_profiled(contract: Contract, question: Question) -> Arrays:
     """Images as they were before normalization; all other tensors as they are."""
-    if spec.modality != "vision":
-        return dict(inputs)
-    return {name: _pixels(array, spec) for name, array in inputs.items()}
+    if contract.spec.modality != "vision":
+        return dict(question.inputs)
+    if question.examples is not None:
+        pixels: Arrays = contract.unnormalized.encode(question.examples)
+        return pixels
+    return {name: _pixels(array, contract.spec) for name, array in question.inputs.items()}
 
 
 def _pixels(array: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
-    """Images [batch, channels, height, width] in the scale of the training data."""
+    """Images [batch, channels, height, width] in the scale of the training data.
+
+    They are rounded, for scans have few grey levels and a profile's edges lie on them: a pixel
+    that comes back a little off would be counted in the bin beside its own.
+    """
+    if spec.image_mean is None and spec.image_std is None:
+        return array
     for statistics, undo in ((spec.image_std, np.multiply), (spec.image_mean, np.add)):
         if statistics is not None:
             array = undo(array, np.array(statistics, dtype=np.float64)[:, None, None])
-    return array
+    return array.round(_DECIMALS)
 
 
 def _logits(answered: Answered, contract: Contract) -> NDArray[np.float32] | None:

@@ -22,12 +22,13 @@ class Question:
     """A request that was found good.
 
     ``document`` is what the back end is asked, ``inputs`` are the same as arrays, ``rows`` how
-    many examples it has.
+    many examples it has; ``examples`` are these where they came as such.
     """
 
     document: Document
     inputs: Arrays
     rows: int
+    examples: list[Any] | None = None
 
 
 class Form(Protocol):
@@ -120,7 +121,7 @@ class Examples:
             if contract.gives_class_logits
             else {"instances": instances}
         )
-        return Question(asked, arrays, len(instances))
+        return Question(asked, arrays, len(instances), instances)
 
     def write(
         self,

@@ -16,6 +16,7 @@ import torch
 
 from services.serving.backends.protocol import Version
 from services.trainer.samples import load_sample
+from tests.services.serving.served_gateway import Gateway
 from utils.service.auth import Token, write_tokens
 from utils.service.clients.registry import RegistryClient
 from utils.service.contracts.models import ModelRegistration, PromotionRequest
@@ -77,6 +78,14 @@ def versions(digits_bundles, tmp_path_factory):
 def own_versions(digits_bundles, tmp_path):
     """The same in folders that a test may damage."""
     return as_versions(digits_bundles, tmp_path / "versions")
+
+
+@pytest.fixture
+def torchscript_version(tmp_path):
+    """A version whose bundle has no ONNX model."""
+    bundle = export_digits(tmp_path / "exports", 2, ["torchscript"])
+    (version,) = as_versions([bundle], tmp_path / "torchscript")
+    return version
 
 
 @pytest.fixture
@@ -194,3 +203,10 @@ def registry(tmp_path, postgres_url, valkey):
     registry.start()
     yield registry
     registry.close()
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    gateway = Gateway(tmp_path)
+    yield gateway
+    gateway.close()
