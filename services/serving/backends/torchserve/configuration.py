@@ -40,10 +40,15 @@ rootLogger.level = info
 rootLogger.appenderRef.file.ref = file
 rootLogger.appenderRef.out.ref = out
 rootLogger.appenderRef.out.level = warn
+# Lines that come with every request.
+logger.requests_of_workers.name = org.pytorch.serve.wlm
+logger.requests_of_workers.level = warn
+appender.file.filter.requests.type = RegexFilter
+appender.file.filter.requests.regex = Backend received inference at.*
+appender.file.filter.requests.onMatch = DENY
+appender.file.filter.requests.onMismatch = NEUTRAL
 logger.requests.name = ACCESS_LOG
 logger.requests.level = off
-logger.threads.name = org.pytorch.serve.wlm.WorkerThread
-logger.threads.level = warn
 logger.model_metrics.name = MODEL_METRICS
 logger.model_metrics.level = off
 logger.server_metrics.name = TS_METRICS
