@@ -51,6 +51,22 @@ def session_of(pid):
     return found
 
 
+def test_a_bundle_without_onnx_is_answered_by_torchscript(
+    backend, torchscript_version, sample_request
+):
+    backend.load(torchscript_version)
+    assert answers(backend, torchscript_version, sample_request)
+    backend.unload(torchscript_version)
+
+
+def test_the_log_does_not_grow_with_requests(backend, versions, sample_request):
+    path = backend._process.folders.home / "torchserve.log"
+    before = path.stat().st_size
+    for _ in range(20):
+        assert answers(backend, versions[0], sample_request)
+    assert path.stat().st_size == before
+
+
 def test_a_killed_worker_is_replaced(backend, versions, sample_request, wait_until):
     (worker,) = set(session_of(backend.pid)) - {backend.pid}
     os.kill(worker, signal.SIGKILL)
