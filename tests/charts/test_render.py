@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 
 import pytest
 import yaml
@@ -42,6 +43,16 @@ def test_every_template_makes_an_object_in_some_case(release_of):
         made |= set(re.findall(r"# Source: (\S+)", template(*values_of(case)).stdout))
     files = {f"{CHART.name}/{path.relative_to(CHART)}" for path in CHART.glob("templates/*/*.yaml")}
     assert files == made
+
+
+def test_the_package_has_what_templates_read_and_no_cases(tmp_path):
+    assert run("package", CHART, "--destination", tmp_path).returncode == 0
+    with tarfile.open(next(tmp_path.glob("training-engine-*.tgz"))) as package:
+        names = {name.partition("/")[2] for name in package.getnames()}
+    read = {"smoke/smoke.py", "files/rules.yaml", "files/alertmanager.yaml", "values.schema.json"}
+    read |= {str(path.relative_to(CHART)) for path in CHART.glob("files/dashboards/*.json")}
+    assert read <= names
+    assert not any(name.startswith("ci/") for name in names)
 
 
 def test_names_fit_whatever_the_release_is_called():
