@@ -152,8 +152,8 @@ class Platform:
             monitor.kill()
         self.scheduler.close()
         self._service.close()
-        self.scheduler_process.stop()
-        self.registry_process.stop()
+        self.scheduler_process.kill()
+        self.registry_process.kill()
         self.redis.close()
 
 

@@ -16,6 +16,7 @@ from utils.training.drift_metrics import (
     DatasetProfiler,
     compare_profiles,
     merge_profiles,
+    profile_columns,
     profile_dataset,
 )
 from utils.training.task_spec import TaskSpec
@@ -324,3 +325,18 @@ def test_profiles_of_other_modalities_do_not_mix():
         compare_profiles(table, text)
     with pytest.raises(ValueError, match="profile of tabular data and the task is text"):
         DatasetProfiler(TEXT, reference=table)
+
+
+def test_columns_that_are_ready_make_the_profile_that_their_data_make():
+    reference = profile_dataset({"age": AGES, "size": SIZES}, TABLE)
+    window = {"age": AGES[:200] + 3, "size": SIZES[:200]}
+    expected = profile_dataset(window, TABLE, reference=reference)
+    columns = {name: values.tolist() for name, values in window.items()}
+    assert profile_columns(columns, reference) == expected
+
+
+@pytest.mark.parametrize("columns", [{}, {"age": []}, {"age": [1], "size": [1, 2]}, {"x": [1]}])
+def test_columns_that_are_no_window_of_the_reference_are_refused(columns):
+    reference = profile_dataset({"age": AGES, "size": SIZES}, TABLE)
+    with pytest.raises(ValueError, match="give features of the reference"):
+        profile_columns(columns, reference)
