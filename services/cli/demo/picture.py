@@ -20,6 +20,7 @@ _SIZE_INCHES = (10.0, 6.0)
 _DPI = 130
 _INTERVAL_SECONDS = 2.0  # of the accuracy's points
 _TITLE = "Drift is noticed, a new version is trained, and takes over: nobody did a thing"
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 _COLOURS = {"healthy": GREEN, "warning": ORANGE, "critical": VERMILION}
 
 
@@ -91,6 +92,7 @@ def _draw_drift(
             xytext=(0, 8),
             textcoords="offset points",
             fontsize=9,
+            bbox=_PAPER,
         )
     highest = max([thresholds.critical, *(point.score for point in drift)])
     axes.set_ylim(-0.02 * highest, 1.15 * highest)
@@ -118,7 +120,7 @@ def _draw_accuracy(axes: Axes, answers: Sequence[Answer], started: float) -> Non
     axes.set_ylim(-3, 103)
     axes.set_ylabel("read right (%)")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower left")
+        axes.legend(loc="center left")
 
 
 def _mark(upper: Axes, lower: Axes, event: Event) -> None:

@@ -16,8 +16,6 @@ from services.cli.demo.verdict import Verdict
 from services.cli.demo.waiting import wait_for
 from utils.training.model_registry import RegisteredModel
 
-IN_A_ROW = 2  # windows of one status, to be sure of it
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -40,12 +38,11 @@ class Scene:
         found = windows(self.platform.monitor, MODEL)
         return [window for window in found if window.version == version]
 
-    def wait_for_windows(self, version: str, status: str) -> list[DriftPoint]:
+    def wait_for_windows(self, version: str, status: str, count: int) -> list[DriftPoint]:
         """Wait until the newest windows of a version all have a status, and give all of it."""
 
         def look() -> list[DriftPoint] | None:
             found = self.windows(version)
-            newest = [window.status for window in found[-IN_A_ROW:]]
-            return found if newest == [status] * IN_A_ROW else None
+            return found if [w.status for w in found[-count:]] == [status] * count else None
 
-        return wait_for(f"{IN_A_ROW} {status} windows in a row of version {version}", look)
+        return wait_for(f"{count} {status} windows in a row of version {version}", look)

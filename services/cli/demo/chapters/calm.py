@@ -6,6 +6,8 @@ from services.cli.demo.jobs import MODEL
 from services.cli.demo.scene import Scene
 from utils.training.model_registry import RegisteredModel
 
+_WINDOWS = 3
+
 
 def serve_calmly(scene: Scene, model: RegisteredModel) -> None:
     """Wait until the monitor has seen enough to judge."""
@@ -14,7 +16,7 @@ def serve_calmly(scene: Scene, model: RegisteredModel) -> None:
         "a client begins; it sends held-out digits of the scanner that the model knows",
         mark="client starts",
     )
-    windows = scene.wait_for_windows(model.version, "healthy")
+    windows = scene.wait_for_windows(model.version, "healthy", _WINDOWS)
     newest = windows[-1]
     scene.timeline.note(
         f"version {model.version} is healthy: drift {newest.score:.3f} bits over the last "

@@ -25,7 +25,7 @@ def drift_and_be_noticed(scene: Scene, model: RegisteredModel) -> Job:
         f"from now on {_SHARE_NEW:.0%} of the digits come from the new scanner: {NEW_SCANNER}",
         mark="drift begins",
     )
-    windows = scene.wait_for_windows(model.version, "critical")
+    windows = scene.wait_for_windows(model.version, "critical", count=1)
     first = next(window for window in windows if window.status == "critical")
     scene.timeline.note(
         f"drift is critical: {first.score:.3f} bits in {first.affected[0]}, the worst of "

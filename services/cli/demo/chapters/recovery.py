@@ -12,6 +12,8 @@ from services.cli.demo.waiting import wait_for
 from utils.training.job_queue import Job
 from utils.training.model_registry import RegisteredModel
 
+_WINDOWS = 4
+_SPEAKERS = {"monitor", "scheduler", "registry", "serving"}  # of a retraining, in their logs
 _JOBS = 2  # one submitted by hand, one by the trigger
 _LEAST_ACCURACY = 0.9  # of digits from the new scanner
 
@@ -20,9 +22,9 @@ def retrain_and_recover(scene: Scene, client: SteadyClient, job: Job, old: Regis
     """Follow the trigger's job, its promotion, the switch, and what comes of it."""
     scene.console.rule("4. A second version is trained, and takes over")
     job, model = follow_to_promotion(scene, job.job_id)
-    _follow_the_trace(scene, job, model)
     _wait_for_the_switch(scene, client, model)
-    windows = scene.wait_for_windows(model.version, "healthy")
+    _follow_the_trace(scene, job, model)
+    windows = scene.wait_for_windows(model.version, "healthy", _WINDOWS)
     newest = windows[-1]
     scene.timeline.note(
         f"version {model.version} is healthy: drift {newest.score:.3f} bits against the profile of "
@@ -44,11 +46,10 @@ def _follow_the_trace(scene: Scene, job: Job, model: RegisteredModel) -> None:
         ", ".join(said) or "no service"
     )
     scene.timeline.note(sentence)
+    kinds = {name.partition("-")[0] for name in said}
     scene.verdict.claim(
         sentence,
-        holds=model.metadata.get("trace_id") == job.trace_id
-        and any(name.startswith("scheduler") for name in said)
-        and any(name.startswith("registry") for name in said),
+        holds=model.metadata.get("trace_id") == job.trace_id and kinds >= _SPEAKERS,
     )
 
 
