@@ -138,13 +138,9 @@ def _bar(job_id: int) -> Iterator[View]:
                     return
                 loss = f"loss {number(event.loss)}" if event.loss is not None else ""
                 said = "  ".join(word for word in (loss, _rate(event), _left(event)) if word)
-                bar.update(
-                    task,
-                    description=event.phase or "running",
-                    completed=event.step,
-                    total=event.total_steps,
-                    said=said,
-                )
+                bar.update(task, description=event.phase or "running", said=said)
+                if event.total_steps:  # only training counts steps
+                    bar.update(task, completed=event.step, total=event.total_steps)
 
         yield Shown()
 

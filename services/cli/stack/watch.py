@@ -32,10 +32,11 @@ class Watched:
     def state(self) -> ServiceState:
         """What is told of it."""
         member = self.member
+        is_gone = self.condition != "waiting" and member.pid is None
         return ServiceState(
             name=member.name,
             kind=member.kind,
-            condition=self.condition,
+            condition="down" if is_gone else self.condition,
             url=member.url,
             pid=member.pid,
             created=self._created,
