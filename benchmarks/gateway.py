@@ -1,0 +1,211 @@
+"""The gateway: one example over kept-alive HTTP, against plain Flask, gunicorn and ONNX Runtime.
+
+All servers have the same model and take the same body; they are asked in turns. The gateway checks
+tokens, rates, shapes and ranges, counts, traces and tells the monitor; the plain one does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import urllib3
+
+from benchmarks.figures import Figure
+from services.trainer.samples import load_sample
+from utils.service.auth import Role, Token, write_tokens
+from utils.service.clients.registry import RegistryClient
+from utils.service.contracts.models import ModelRegistration, PromotionRequest
+from utils.service.embedded.child import Child, free_port
+from utils.service.embedded.valkey import ValkeyServer
+from utils.service.http import ServiceClient
+from utils.service.packing import pack
+from utils.training.database import open_database
+from utils.training.export_utilities import create_export_bundle
+from utils.training.training_config import TrainingConfig
+
+ROUNDS = 20
+REQUESTS = 50  # of a round
+WARM_UP = 100
+START_SECONDS = 120
+ROLES: tuple[Role, ...] = ("reader", "trainer", "admin")
+
+Ask = Callable[[], None]
+
+
+def run() -> list[Figure]:
+    """Start the servers, ask them in turns, and compare."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        bundle = export(folder)
+        redis_url = stack.enter_context(ValkeyServer(folder / "valkey")).url()
+        registry_url = stack.enter_context(registry(folder, bundle))
+        plain = stack.enter_context(plain_server(folder, bundle))
+        asks = {"plain": asking(f"{plain}/v2/models/digits/infer", bundle)}
+        for backend in ("onnx", "torchserve"):
+            url = stack.enter_context(gateway(folder, registry_url, redis_url, backend))
+            asks[backend] = asking(f"{url}/v2/models/digits/infer", bundle)
+        milliseconds = in_turns(asks)
+    return [
+        *figures("ONNX Runtime", milliseconds["onnx"], milliseconds["plain"], None),
+        *figures("TorchServe", milliseconds["torchserve"], milliseconds["plain"], 2.5),
+    ]
+
+
+def figures(
+    name: str, ours: list[float], plain: list[float], at_most: float | None
+) -> list[Figure]:
+    """The ratios of the medians, and of the slowest hundredths."""
+    return [
+        Figure(
+            f"gateway with {name} / plain, {percentile}",
+            of(ours) / of(plain),
+            at_most=at_most if of is p50 else None,
+            against=f"{of(ours):.2f} ms to {of(plain):.2f} ms",
+        )
+        for percentile, of in (("p50", p50), ("p99", p99))
+    ]
+
+
+def p50(values: list[float]) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+def p99(values: list[float]) -> float:
+    """What 99 of 100 stay below."""
+    return statistics.quantiles(values, n=100)[-1]
+
+
+def in_turns(asks: dict[str, Ask]) -> dict[str, list[float]]:
+    """Milliseconds of each request, round by round."""
+    for ask in asks.values():
+        for _ in range(WARM_UP):
+            ask()
+    found: dict[str, list[float]] = {name: [] for name in asks}
+    for _ in range(ROUNDS):
+        for name, ask in asks.items():
+            for _ in range(REQUESTS):
+                start = time.perf_counter()
+                ask()
+                found[name].append((time.perf_counter() - start) * 1000)
+    return found
+
+
+def asking(url: str, bundle: Path) -> Ask:
+    """A client with one connection and one example."""
+    sample = json.loads((bundle / "sample_input.json").read_text(encoding="utf-8"))["tensors"][0]
+    shape = [1, *sample["shape"][1:]]
+    size = len(sample["data"]) // sample["shape"][0]
+    body = json.dumps({"inputs": [sample | {"shape": shape, "data": sample["data"][:size]}]})
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer reader-token"}
+    pool = urllib3.PoolManager(headers=headers, retries=False)
+
+    def ask() -> None:
+        answer = pool.request("POST", url, body=body)
+        assert answer.status == 200, answer.data
+
+    return ask
+
+
+def export(folder: Path) -> Path:
+    """A bundle of the digits' model."""
+    sample = load_sample("digits")
+    return create_export_bundle(
+        model=sample.build_model(),
+        config=None,
+        task_spec=sample.task_spec,
+        training_config=TrainingConfig(export_dir=str(folder), export_formats=["onnx"]),
+        reference_profile={"version": 1},
+    )
+
+
+@contextmanager
+def registry(folder: Path, bundle: Path) -> Iterator[str]:
+    """A registry whose production version is the bundle."""
+    write_tokens(folder / "tokens.json", [Token.of(r, r, f"{r}-token") for r in ROLES])
+    for role in ROLES:
+        (folder / role).write_text(f"{role}-token")
+    open_database(str(folder / "registry.db")).dispose()  # with its tables
+    values = {
+        "DATABASE_URL": folder / "registry.db",
+        "STORE_URL": folder / "store",
+        "STAGING_FOLDER": folder / "staging",
+    }
+    with service("registry", folder, values) as url:
+        trainer, admin = (RegistryClient(ServiceClient(url, folder / r)) for r in ROLES[1:])
+        pack(bundle, folder / "bundle.tar")
+        digest = trainer.upload(folder / "bundle.tar")
+        model = trainer.register(
+            ModelRegistration(
+                name="digits", bundle_digest=digest, task_type="vision_classification"
+            )
+        )
+        admin.promote(model.model_id, PromotionRequest(force=True, reason="to be measured"))
+        yield url
+
+
+@contextmanager
+def gateway(folder: Path, registry_url: str, redis_url: str, backend: str) -> Iterator[str]:
+    """Serving with a back end, ready to answer."""
+    values = {
+        "REGISTRY_URL": registry_url,
+        "REDIS_URL": redis_url,
+        "TOKEN_FILE": folder / "reader",
+        "WORK_FOLDER": folder / backend,
+        "BACKEND": backend,
+    }
+    with service("serving", folder, values) as url:
+        yield url
+
+
+@contextmanager
+def service(name: str, folder: Path, values: Mapping[str, object]) -> Iterator[str]:
+    """One of the platform's services, once it is ready."""
+    port = free_port()
+    values = {**values, "PORT": port, "TOKENS_FILE": folder / "tokens.json"}
+    prefix = f"TRAINING_{name.upper()}"
+    env = os.environ | {f"{prefix}_{key}": str(value) for key, value in values.items()}
+    command = [sys.executable, "-m", f"services.{name}"]
+    with child(name, folder, command, env, f"http://127.0.0.1:{port}", "/readyz") as url:
+        yield url
+
+
+@contextmanager
+def plain_server(folder: Path, bundle: Path) -> Iterator[str]:
+    """Flask, gunicorn and ONNX Runtime, and nothing else."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "benchmarks.peers.plain_server:app"]
+    command += ["--worker-class=gthread", "--threads=8", f"--bind=127.0.0.1:{port}"]
+    command += ["--keep-alive=75", "--no-control-socket"]
+    env = {**os.environ, "PLAIN_SERVER_MODEL": str(bundle / "artifacts" / "model.onnx")}
+    with child("plain", folder, command, env, f"http://127.0.0.1:{port}", "/") as url:
+        yield url
+
+
+@contextmanager
+def child(
+    name: str, folder: Path, command: list[str], env: dict[str, str], url: str, path: str
+) -> Iterator[str]:
+    """A process that answers at a URL."""
+    process = Child(name, folder / f"{name}.log")
+    process.start(command, env=env, cwd=Path(__file__).parents[1])
+    try:
+        process.wait_until(lambda: _answers(url + path), START_SECONDS)
+        yield url
+    finally:
+        process.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(urllib3.request("GET", url, retries=False).status == 200)
+    except urllib3.exceptions.HTTPError:
+        return False
