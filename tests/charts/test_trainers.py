@@ -15,8 +15,9 @@ def variables(workload):
 def test_a_pool_is_the_defaults_with_its_own_values_over_them(release_of):
     release = release_of("gpu")
     cpu, gpu, node = (release.workload(f"trainer-{name}") for name in ("cpu", "gpu", "gpu-node"))
-    assert variables(cpu)["TRAINING_TRAINER_QUEUES"] == "evaluation,export"
-    assert variables(gpu)["TRAINING_TRAINER_QUEUES"] == "training"
+    assert variables(cpu)["TRAINING_TRAINER_QUEUES"] == "export"
+    assert variables(gpu)["TRAINING_TRAINER_QUEUES"] == "evaluation"
+    assert variables(node)["TRAINING_TRAINER_QUEUES"] == "training"
     assert cpu.spec["containers"][0]["image"].endswith("training-engine-trainer:4.0.0")
     assert gpu.spec["containers"][0]["image"].endswith("training-engine-trainer:4.0.0-cuda")
     assert GPU not in cpu.spec["containers"][0]["resources"]["limits"]
@@ -68,12 +69,12 @@ def test_the_grace_fits_a_checkpoint_and_the_cool_down_fits_the_grace(release_of
 
 def test_keda_counts_running_jobs_too_and_may_scale_to_none(release_of):
     release = release_of("gpu")
-    for name in ("gpu", "gpu-node"):
+    for name, queue in (("gpu", "evaluation"), ("gpu-node", "training")):
         scaler = release.named("ScaledObject", f"trainer-{name}")
         assert scaler["spec"]["minReplicaCount"] == 0
         (trigger,) = scaler["spec"]["triggers"]
         host = "loop-training-engine-scheduler.ml.svc:8000"
-        assert trigger["metadata"]["url"] == f"http://{host}/v1/queues/training"
+        assert trigger["metadata"]["url"] == f"http://{host}/v1/queues/{queue}"
         assert trigger["metadata"]["valueLocation"] == "demand"
         authentication = release.named("TriggerAuthentication", f"trainer-{name}")
         (reference,) = authentication["spec"]["secretTargetRef"]
