@@ -208,7 +208,7 @@ def test_the_last_versions_are_served_after_a_restart_without_the_registry(
 
 
 def test_a_version_that_was_damaged_on_disk_is_fetched_again(
-    registry, settings, running, serves, digits_bundles
+    registry, settings, running, serves, wait_until, digits_bundles
 ):
     first = registry.publish(digits_bundles[0])
     with closing(Parts(settings)) as parts:
@@ -219,7 +219,7 @@ def test_a_version_that_was_damaged_on_disk_is_fetched_again(
     (settings.work_folder / "versions" / "999").mkdir()
     parts = running(settings)
     serves(parts, first)
-    assert folders(settings) == [str(first.model_id)]
+    wait_until(lambda: folders(settings) == [str(first.model_id)])
 
 
 def test_only_the_names_that_were_asked_for_are_served(
