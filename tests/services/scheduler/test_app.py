@@ -29,6 +29,7 @@ ROUTES = {
     ("POST", "/v1/claims/{job_id}/heartbeat"): "trainer",
     ("POST", "/v1/claims/{job_id}/finish"): "trainer",
     ("POST", "/v1/claims/{job_id}/release"): "trainer",
+    ("GET", "/v1/queues"): "reader",
     ("GET", "/v1/queues/{queue}"): "reader",
     ("POST", "/v1/schedules"): "submitter",
     ("GET", "/v1/schedules"): "reader",
