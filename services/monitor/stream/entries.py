@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import redis
 
 from utils.service.contracts.predictions import STREAM
-
-log = logging.getLogger(__name__)
 
 GROUP = "monitor"
 _CONSUMER = "active"  # one at a time: who holds the lock goes on where the one before ended
@@ -23,15 +20,20 @@ class Entries:
         self._redis = client
         self._pending_from: bytes | None = b"0"  # None: all that was pending is read
 
-    def rewind(self) -> None:
-        """Begin again with what is not acknowledged; a group that is gone is made again."""
-        self._pending_from = b"0"
+    def rewind(self) -> bool:
+        """Begin again with what is not acknowledged; True where there was no group, and is now."""
+        self.reread()
         try:
             self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True, entries_read=0)
-            log.warning("The stream of predictions has no history for this monitor: a fresh start.")
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+            return False
+        return True
+
+    def reread(self) -> None:
+        """Begin again with what is not acknowledged."""
+        self._pending_from = b"0"
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Some entries, unacknowledged ones of before first; empty where none came in time.

@@ -59,6 +59,7 @@ class Reader:
         self._open: dict[Key, OpenWindow] = {}
         self._full: list[OpenWindow] = []
         self._stopping = threading.Event()
+        self._has_begun = False
         self.is_active = False
 
     def step(self) -> None:
@@ -68,11 +69,12 @@ class Reader:
                 self._work()
             else:
                 self._stopping.wait(min(1.0, self._settings.lock_seconds / 4))
-        except redis.ResponseError as error:
+        except redis.RedisError as error:
+            # A reply may be lost after its commit: only Redis knows what is still pending.
+            self._clear()
+            self._entries.reread()
             if not str(error).startswith("NOGROUP"):
                 raise
-            log.warning("Redis was emptied; the windows begin afresh.")
-            self._metrics.restarts.inc()
             self._begin()
 
     def stop(self) -> None:
@@ -109,7 +111,11 @@ class Reader:
 
     def _begin(self) -> None:
         self._clear()
-        self._entries.rewind()
+        is_new = self._entries.rewind()
+        if is_new and self._has_begun:
+            log.warning("Redis was emptied; the windows begin afresh.")
+            self._metrics.restarts.inc()
+        self._has_begun = True
         self._metrics.show(self._store.latest())
 
     def _clear(self) -> None:
