@@ -10,6 +10,7 @@ import pytest
 
 from tests.charts.helm import render
 from tests.charts.release import Release, workload_of
+from utils.service.auth import TokenBook
 
 VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 
@@ -134,6 +135,17 @@ def test_each_caller_has_a_token_of_its_own_and_services_know_digests_only(relea
         trainers = {caller for caller, entry in book.items() if entry["role"] == "trainer"}
         assert trainers == {w.component for w in release.workloads if "trainer-" in w.component}
         assert {c for c, entry in book.items() if entry["role"] == "admin"} == {"admin"}
+
+
+def test_a_service_knows_its_callers_by_the_rendered_book(release_of, tmp_path):
+    content = release_of("kind").named("Secret", "-tokens")["stringData"]
+    (tmp_path / "tokens.json").write_text(content["tokens.json"])
+    book = TokenBook(tmp_path / "tokens.json")
+    roles = {"trainer-cpu": "trainer", "serving": "reader", "monitor": "submitter"}
+    for caller, role in roles.items():
+        found = book.caller(content[caller])
+        assert (found.name, found.role) == (caller, role)
+    assert book.caller("somebody's") is None
 
 
 def test_passwords_are_in_no_argument_and_no_configmap(release_of):
