@@ -72,6 +72,7 @@ class TrainingConfig:
 
     # Hardware
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # over ranks; "auto" is DDP, alone plain
     mixed_precision: Literal["bf16", "fp16"] | None = None
     compile_mode: (
         Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,8 +32,7 @@ class EpochSums:
     :meth:`discard` drops those of a step left out for NaN or Inf. Terms wait on the device until
     :data:`MAX_WAITING` of them are read at once, and are added one by one, in double precision: so
     the sums are the same however often somebody looks, or resumes. Small batches on the CPU wait
-    for their accuracy too, since there an operation costs more than its arithmetic. These are the
-    numbers that ranks would add together.
+    for their accuracy too, since there an operation costs more than its arithmetic.
     """
 
     def __init__(self) -> None:
@@ -115,6 +114,21 @@ class EpochSums:
             "max_gradient_norm": self.max_gradient_norm,
             "seconds": self.seconds,
         }
+
+    @classmethod
+    def added_up(cls, states: Sequence[dict[str, Any]]) -> EpochSums:
+        """Return the sums of several ranks together, from their :meth:`state_dict`.
+
+        Steps and seconds are those of the rank that has most: they went on at the same time.
+        """
+        whole = cls()
+        for name in ("_totals", "_marked"):
+            columns = zip(*(state[name.removeprefix("_")] for state in states), strict=True)
+            setattr(whole, name, [math.fsum(column) for column in columns])
+        whole.sample_count = sum(state["sample_count"] for state in states)
+        for name in ("batch_count", "skipped_steps", "max_gradient_norm", "seconds"):
+            setattr(whole, name, max(state[name] for state in states))
+        return whole
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`'s values."""

@@ -219,7 +219,7 @@ class GradientAccumulator:
             scaled.backward(torch.full_like(scaled, weight))
 
     def _close_window(self, model: nn.Module) -> bool:
-        names, gradients = self._parameters.gradients(model)
+        names, gradients = self._gradients(model)
         scaler = self.scaler if gradients else None
         if scaler is not None:
             scaler.unscale_(self.optimizer)
@@ -243,6 +243,10 @@ class GradientAccumulator:
         self._optimizer_steps += 1
         self._start_window()
         return True
+
+    def _gradients(self, model: nn.Module) -> tuple[Sequence[str], list[Tensor]]:
+        """Return layer names and gradients, in memory that clipping may write to."""
+        return self._parameters.gradients(model)
 
     def _measure(
         self, names: Sequence[str], gradients: list[Tensor]

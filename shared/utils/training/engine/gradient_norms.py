@@ -66,7 +66,7 @@ def measure_gradients(
     """
     if not gradients:
         return GradientNorms(names, [], 0.0, [scalar.item() for scalar in extras])
-    norms = _norms(gradients)
+    norms = norms_of(gradients)
     if extras:
         norms = torch.cat([norms, torch.stack([scalar.to(norms) for scalar in extras])])
     values = norms.tolist()
@@ -77,11 +77,8 @@ def measure_gradients(
     return measured if math.isfinite(measured.total) else _examined(measured, gradients)
 
 
-def _norms(gradients: list[Tensor]) -> Tensor:
-    """Norms [n] on the first gradient's device, at least in float32.
-
-    The place to teach what a sharded gradient's norm is.
-    """
+def norms_of(gradients: list[Tensor]) -> Tensor:
+    """Return L2 norms [n] on the first gradient's device, at least in float32."""
     dtypes = {gradient.dtype for gradient in gradients}
     devices = {gradient.device for gradient in gradients}
     if len(dtypes) == 1 and len(devices) == 1:

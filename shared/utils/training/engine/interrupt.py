@@ -29,20 +29,33 @@ class TrainingInterrupted(SystemExit):
 
 
 class StopSwitch:
-    """A flag that any thread, or SIGTERM, may set."""
+    """A flag that any thread, or SIGTERM, may set.
+
+    A run on its own stops where it is requested. Ranks that train together stop at the same batch:
+    ``needs_agreement`` is True there, and each calls :meth:`agree` where all have heard of it.
+    """
 
     def __init__(self) -> None:
+        self.needs_agreement = False
         self.is_requested = False
+        self.is_agreed = False
         self.reason = ""
 
     def request(self, reason: str) -> None:
         """Ask the run to stop; safe from any thread, and from a signal handler."""
         self.reason = self.reason or reason
         self.is_requested = True
+        if not self.needs_agreement:
+            self.is_agreed = True
+
+    def agree(self, reason: str) -> None:
+        """Stop this rank, for whatever reason it was asked itself, or another's."""
+        self.reason = self.reason or reason
+        self.is_agreed = True
 
     def clear(self) -> None:
         """Forget a request that has been honoured."""
-        self.is_requested = False
+        self.is_requested = self.is_agreed = False
         self.reason = ""
 
     @contextmanager

@@ -136,26 +136,14 @@ class TrainingLoop:
             scheduler: stepped after each optimizer step.
             first_batch: the index in the epoch of the first of ``batches``.
         """
-        model, accumulator, strategy = self.model, self.accumulator, self.loss_strategy
-        forward, move, autocast = self._forward, self._move, self.precision.autocast
-        model.train()
+        accumulator, train_batch = self.accumulator, self._train_batch
+        self.model.train()
         if first_batch == 0:
             accumulator.reset_epoch()
         clock = time.perf_counter()
         flagged = flag_final(batches, accumulator.accumulation_steps)
         for index, (given, is_final) in enumerate(flagged, first_batch):
-            batch = move(given)
-            with autocast:
-                inputs = forward(batch)
-                terms = loss_terms(strategy, inputs)
-            is_step = accumulator.accumulate(
-                terms.total,
-                model,
-                is_final_batch=is_final,
-                num_items=terms.num_items,
-                is_total=True,
-            )
-            sums.add(terms, len(inputs["logits"]))
+            terms, is_step = train_batch(given, sums, is_final=is_final)
             closes_window = accumulator.at_window_start
             if closes_window:
                 now = time.perf_counter()
@@ -163,6 +151,24 @@ class TrainingLoop:
                 clock = now
                 self._close_window(sums, scheduler, is_step)
             yield Step(index, terms, closes_window, is_step)
+
+    def _train_batch(
+        self, given: Any, sums: EpochSums, *, is_final: bool
+    ) -> tuple[LossTerms, bool]:
+        """Run forward and backward; the terms, and whether the weights moved."""
+        batch = self._move(given)
+        with self.precision.autocast:
+            inputs = self._forward(batch)
+            terms = loss_terms(self.loss_strategy, inputs)
+        is_step = self.accumulator.accumulate(
+            terms.total,
+            self.model,
+            is_final_batch=is_final,
+            num_items=terms.num_items,
+            is_total=True,
+        )
+        sums.add(terms, len(inputs["logits"]))
+        return terms, is_step
 
     def _close_window(self, sums: EpochSums, scheduler: Any | None, is_step: bool) -> None:
         if not is_step:
@@ -246,16 +252,20 @@ class ValidationLoop:
         try:
             for index, given in enumerate(batches):
                 with torch.no_grad():
-                    self._measure(self._move(given), index, sums, confidence)
+                    self._measure(given, index, sums, confidence)
                 yield index
         finally:
             model.train(was_training)
         sums.seconds = time.perf_counter() - start
-        self.confidence = confidence.compute()
+        self.confidence = self._confidence_of(confidence)
+
+    def _confidence_of(self, measured: ConfidenceAccumulator) -> ConfidenceMetrics:
+        return measured.compute()
 
     def _measure(
-        self, batch: Any, index: int, sums: EpochSums, confidence: ConfidenceAccumulator
+        self, given: Any, index: int, sums: EpochSums, confidence: ConfidenceAccumulator
     ) -> None:
+        batch = self._move(given)
         with self.precision.autocast:
             inputs = self._forward(batch)
             terms = loss_terms(self.loss_strategy, inputs)

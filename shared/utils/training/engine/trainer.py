@@ -13,6 +13,7 @@ from torch import nn
 from utils.training.engine.activation_checkpointing import activation_checkpointing
 from utils.training.engine.compilation import compiled
 from utils.training.engine.data import iterate
+from utils.training.engine.distributed import World, join_world
 from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.hooks import HookCaller, TrainingHooks
 from utils.training.engine.interrupt import StopSwitch, TrainingInterrupted
@@ -27,6 +28,8 @@ from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)
+
+BATCHES_PER_AGREEMENT = 32  # of validation, between two looks at whether a rank was asked to stop
 
 
 class NoBatchError(TrainingError, ValueError):
@@ -120,11 +123,29 @@ class Trainer:
             RuntimeError: gradients were NaN or Inf too often in a row.
             FileNotFoundError: there is no checkpoint at ``resume_from``.
         """
+        world = join_world(self.training_config)
+        with world.watching():
+            return self._train(world, train_data, val_data, resume_from)
+
+    def _train(
+        self, world: World, train_data: Any, val_data: Any, resume_from: str | Path | None
+    ) -> dict[str, Any]:
         config = self.training_config
         set_random_seed(config.random_seed, config.deterministic)
         run = create_run(
-            self.model, self.config, config, self.task_spec, train_data, val_data, self._trackers
+            self.model,
+            self.config,
+            config,
+            self.task_spec,
+            train_data,
+            val_data,
+            self._trackers,
+            world,
+            self._stop,
         )
+        if not world.is_first:
+            self._hooks = HookCaller(None)
+            set_random_seed(config.random_seed + world.rank, config.deterministic)
         with self._sitting(run):
             resume(run, resume_from)
             self._hooks.call("on_training_start")
@@ -151,7 +172,8 @@ class Trainer:
                 activation_checkpointing(self.model, config.activation_checkpointing)
             )
             stack.enter_context(compiled(self.model, config.compile_mode))
-            self._profiler = stack.enter_context(profiling(config.profile, config.profile_dir))
+            is_profiled = config.profile and run.world.is_first
+            self._profiler = stack.enter_context(profiling(is_profiled, config.profile_dir))
             yield
 
     def _run_epoch(self, run: Run) -> None:
@@ -161,14 +183,17 @@ class Trainer:
         if not run.state.is_epoch_trained:
             self._train_epoch(run)
         run.restore_generators()  # where a run resumes in its validation; else this does nothing
-        trained = run.sums.result(epoch, learning_rate(run.optimizer))
+        trained = run.world.add_up(run.sums).result(epoch, learning_rate(run.optimizer))
+        if not trained.batch_count:
+            raise NoBatchError(epoch)
         validated = self._validate_epoch(run)
         metrics = run.record_epoch(trained, validated)
         if validated is not None:
             self._hooks.call("on_validation_end", of_phase(metrics, "val"))
         self._hooks.call("on_epoch_end", epoch, metrics)
         path = run.finish_epoch(trained, metrics)
-        if self._stop.is_requested:
+        self._agree(run)
+        if self._stop.is_agreed:
             self._interrupt(run, path)
 
     def _train_epoch(self, run: Run) -> None:
@@ -187,12 +212,10 @@ class Trainer:
                 state.batch = step.batch_index + 1
                 if step.is_optimizer_step:
                     self._after_optimizer_step(run)
-                if self._stop.is_requested:
+                if self._stop.is_agreed:
                     self._interrupt(run)
                 if run.is_at_last_step:
                     break
-        if not run.sums.batch_count:
-            raise NoBatchError(state.epoch)
         state.is_epoch_trained = True
 
     def _after_optimizer_step(self, run: Run) -> None:
@@ -215,18 +238,27 @@ class Trainer:
         with untouched_generators(), run.average.applied():
             steps = run.validation_loop.steps(iterate(run.val_loader, epoch=epoch), sums)
             with closing(steps):
-                for _ in steps:
-                    if self._stop.is_requested:
+                for index in steps:
+                    if index % BATCHES_PER_AGREEMENT == 0:
+                        self._agree(run)
+                    if self._stop.is_agreed:
                         break
-        if self._stop.is_requested:
+        self._agree(run)
+        if self._stop.is_agreed:
             self._interrupt(run)
-        return sums.result(epoch)
+        return run.world.add_up(sums).result(epoch)
+
+    def _agree(self, run: Run) -> None:
+        """Learn whether another rank was asked to stop; each asks at the same place."""
+        if self._stop.needs_agreement and run.world.any(self._stop.is_requested):
+            self._stop.agree("another rank was asked to")
 
     def _interrupt(self, run: Run, path: Path | None = None) -> NoReturn:
         """Write the state, unless ``path`` holds it already, and leave."""
         if path is None:
             path = run.save_step(blocking=True)
         run.checkpoints.wait()
+        run.world.any(False)  # no rank leaves before the state is whole
         stopped = TrainingInterrupted(path, self._stop.reason)
         logger.info("%s", stopped)
         raise stopped

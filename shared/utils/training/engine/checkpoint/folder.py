@@ -17,6 +17,7 @@ from utils.training.engine.checkpoint.retention import (
     best_first,
     newest_first,
 )
+from utils.training.engine.checkpoint.shards import are_whole
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class CheckpointFolder:
         for checkpoint in self.readable():
             if checkpoint.path == excluded:
                 continue
-            if is_whole(checkpoint.path):
+            shards = checkpoint.metadata.get("shards")
+            if is_whole(checkpoint.path) and are_whole(checkpoint.path, shards):
                 return checkpoint.path
             logger.warning("%s is corrupted; the one before it is tried.", checkpoint.path)
         return None

@@ -23,6 +23,7 @@ from utils.training.engine.checkpoint.file import (
 )
 from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.engine.checkpoint.retention import FILE_NAMES, surplus
+from utils.training.engine.checkpoint.shards import assembled, remove_orphans
 from utils.training.engine.checkpoint.staging import HostBuffers, is_on_host
 from utils.training.engine.checkpoint.state import (
     as_numbers,
@@ -319,6 +320,7 @@ class CheckpointManager:
             except OSError as error:
                 logger.warning("%s is no longer needed, but stays: %s.", checkpoint.path, error)
             self._backup.remove(checkpoint.path)
+        remove_orphans(self.checkpoint_dir)
 
     def _read_best(self) -> dict[str, Any]:
         while True:
@@ -334,7 +336,11 @@ class CheckpointManager:
             require_structure(path, state)
         except CorruptCheckpointError as error:
             raise CorruptCheckpointError(f"{error} {self._folder.advice(path)}") from error
-        return state
+        return self._completed(path, state)
+
+    def _completed(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+        """Put in what lies beside the file, in shards."""
+        return assembled(path, state)
 
 
 def _create_backup(is_wanted: bool, path: str | Path | None) -> DriveBackup | NoBackup:

@@ -71,6 +71,8 @@ def describe(state: dict[str, Any]) -> dict[str, Any]:
         "metrics": json.dumps(to_json_value(state["metrics"]), allow_nan=False),
         "config": None,
     }
+    if "shards" in state:
+        metadata["shards"] = state["shards"]
     if "config" in state["custom_state"]:
         metadata["config"] = json.dumps(to_json_value(state["custom_state"]["config"]))
     for longest in ("config", "metrics"):

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from safetensors.torch import save_model
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from utils.training.engine.checkpoint.atomic_file import atomic_file
+from utils.training.engine.checkpoint.file import read_checkpoint
+from utils.training.engine.checkpoint.shards import assembled
 
 
 def export_safetensors(model: nn.Module, path: str | Path) -> Path:
@@ -33,6 +35,31 @@ def export_safetensors(model: nn.Module, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         save_model(model, file.name, metadata={"format": "pt"})
+        _settle(file)
+    return path
+
+
+def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:
+    """Write a checkpoint's weights, the averaged ones where there are, as one safetensors file.
+
+    A sharded checkpoint is put together on the way, by one process without any others.
+
+    Args:
+        checkpoint: one file, with its shards beside it where it has some.
+        path: what stands there is replaced.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        CorruptCheckpointError: a RuntimeError; it is not what was written.
+    """
+    checkpoint, path = Path(checkpoint), Path(path)
+    state = assembled(checkpoint, read_checkpoint(checkpoint))
+    averages = (state["custom_state"].get("average") or {}).get("averages", {})
+    weights = state["model_state_dict"] | averages
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        whole = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
+        save_file(whole, file.name, metadata={"format": "pt"})
         _settle(file)
     return path
 

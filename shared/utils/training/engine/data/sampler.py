@@ -73,6 +73,11 @@ class EpochSampler(Sampler[int]):
             used -= used % (self.batch_size * self.world_size)
         return self._whole_order(epoch)[:used][self.rank :: self.world_size]
 
+    def first_of_all(self, epoch: int) -> list[int]:
+        """Give the first indices of an epoch, as many as a batch holds, on every rank the same."""
+        first: list[int] = self._whole_order(epoch)[: self.batch_size].tolist()
+        return first
+
     def _whole_order(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(self.length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +93,19 @@ class ConfidenceAccumulator:
         bins = (confidence * NUM_BINS).ceil().sub(1).nan_to_num(0).clamp(0, NUM_BINS - 1).long()
         values = torch.stack([torch.ones_like(confidence), confidence, is_correct.to(confidence)])
         self._bins.index_add_(1, bins, torch.where(counts, values, 0.0))
+
+    def state(self) -> tuple[list[float], list[list[float]]] | None:
+        """Return the sums as plain numbers, None before a batch; waits for the device."""
+        if self._sums is None or self._bins is None:
+            return None
+        return self._sums.tolist(), self._bins.tolist()
+
+    def take_in(self, states: Iterable[tuple[list[float], list[list[float]]] | None]) -> None:
+        """Hold the sums of several ranks, from their :meth:`state`, in place of this one's own."""
+        known = [state for state in states if state is not None]
+        if known:
+            self._sums = torch.tensor([sums for sums, _ in known], dtype=torch.float64).sum(0)
+            self._bins = torch.tensor([bins for _, bins in known], dtype=torch.float64).sum(0)
 
     def compute(self) -> ConfidenceMetrics:
         """The means so far."""

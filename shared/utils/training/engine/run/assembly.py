@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import DataLoaderFactory
-from utils.training.engine.devices import resolve_device
+from utils.training.engine.distributed import Alone, Ranks, World
+from utils.training.engine.distributed.data import part_of
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
 from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.gradient_accumulator import GradientAccumulator
 from utils.training.engine.gradient_monitor import GradientMonitor
+from utils.training.engine.interrupt import StopSwitch
 from utils.training.engine.loop import TrainingLoop, ValidationLoop
 from utils.training.engine.loss import LossStrategy, get_loss_strategy
 from utils.training.engine.metrics import MetricsEngine
@@ -48,24 +51,33 @@ def create_run(
     train_data: Any,
     val_data: Any | None,
     trackers: Iterable[Tracker] = (),
+    world: World | None = None,
+    stop: StopSwitch | None = None,
 ) -> Run:
     """Build a run's parts, and refuse at once what can't work.
 
     Raises:
         InvalidConfigError, UnknownNameError: ValueErrors; a setting does not fit data or machine.
     """
-    profiles = profile_data(train_data, val_data, task_spec, config.drift_samples)
+    world = world or Alone()
+    num_profiled = config.drift_samples if world.is_first else 0
+    profiles = profile_data(train_data, val_data, task_spec, num_profiled)
     config = replace(config, monitor=monitored_metric(config, has_validation=val_data is not None))
-    device = resolve_device(config.device)
+    device = world.device(config.device)
     model.to(device)
     FlashAttentionWrapper(model, model_config)
     loaders = (
-        create_loader(train_data, config, task_spec, shuffle=True),
-        None if val_data is None else create_loader(val_data, config, task_spec, shuffle=False),
+        create_loader(train_data, config, task_spec, world, shuffle=True),
+        None
+        if val_data is None
+        else create_loader(val_data, config, task_spec, world, shuffle=False),
     )
+    parts = create_parts(model, world, device, config, stop or StopSwitch())
     optimizer = create_optimizer(model, config)
     precision = create_precision(config.mixed_precision, device)
-    accumulator = _create_accumulator(optimizer, precision, config)
+    accumulator = parts.accumulator(**_accumulation_settings(optimizer, precision, config))
+    if not world.is_first:
+        config, trackers = silenced(config), ()
     metrics = MetricsEngine.from_config(config, trackers=trackers)
     strategy = create_strategy(task_spec)
     return Run(
@@ -77,37 +89,88 @@ def create_run(
         optimizer=optimizer,
         scheduler=create_scheduler(optimizer, config, total_steps(loaders[0], config)),
         accumulator=accumulator,
-        training_loop=TrainingLoop(
-            model,
-            optimizer,
-            strategy,
+        training_loop=parts.training_loop(
             accumulator,
+            optimizer=optimizer,
+            loss_strategy=strategy,
             metrics_tracker=metrics,
             device=device,
             task_spec=task_spec,
             precision=precision,
             log_interval_steps=config.log_interval_steps,
         ),
-        validation_loop=ValidationLoop(
-            model, strategy, device=device, task_spec=task_spec, precision=precision
+        validation_loop=parts.validation_loop(
+            strategy, device=device, task_spec=task_spec, precision=precision
         ),
         precision=precision,
         average=_create_average(model, config),
         early_stopping=EarlyStopping(
             config.early_stopping_patience, config.early_stopping_min_delta, config.monitor_mode
         ),
-        checkpoints=_create_checkpoints(config),
+        checkpoints=parts.checkpoints(optimizer, **_checkpoint_settings(config)),
         metrics=metrics,
         profiles=profiles,
         progress=make_progress(config),
         sums=EpochSums(),
+        world=world,
+    )
+
+
+@dataclass(frozen=True)
+class _LoneParts:
+    """Builds the parts of a run that one process is alone with."""
+
+    model: nn.Module
+
+    def accumulator(self, **settings: Any) -> GradientAccumulator:
+        return GradientAccumulator(**settings)
+
+    def training_loop(self, accumulator: GradientAccumulator, **settings: Any) -> TrainingLoop:
+        return TrainingLoop(self.model, gradient_accumulator=accumulator, **settings)
+
+    def validation_loop(self, loss_strategy: LossStrategy, **settings: Any) -> ValidationLoop:
+        return ValidationLoop(self.model, loss_strategy, **settings)
+
+    def checkpoints(self, _optimizer: Optimizer, **settings: Any) -> CheckpointManager:
+        return CheckpointManager(**settings)
+
+
+def create_parts(
+    model: nn.Module,
+    world: World,
+    device: torch.device,
+    config: TrainingConfig,
+    stop: StopSwitch,
+) -> Any:
+    """Choose who builds the parts that differ between one process and several."""
+    if not isinstance(world, Ranks):
+        return _LoneParts(model)
+    # The libraries of sharding take a second to import, which one process alone is spared.
+    from utils.training.engine.distributed.assembly import spread
+
+    return spread(model, world, device, config, stop)
+
+
+def silenced(config: TrainingConfig) -> TrainingConfig:
+    """Return the config of a rank that neither draws nor logs."""
+    return replace(
+        config, use_wandb=False, use_tensorboard=False, use_mlflow=False, progress_bar=False
     )
 
 
 def create_loader(
+    data: Any, config: TrainingConfig, task_spec: TaskSpec | None, world: World, *, shuffle: bool
+) -> Iterable[Any]:
+    """Take a loader as it is, batch a dataset of samples, and keep this rank's part of it."""
+    loader = _whole_loader(data, config, task_spec, shuffle=shuffle)
+    if world.size == 1:
+        return loader
+    return part_of(loader, world.rank, world.size, config.random_seed)
+
+
+def _whole_loader(
     data: Any, config: TrainingConfig, task_spec: TaskSpec | None, *, shuffle: bool
 ) -> Iterable[Any]:
-    """Take a DataLoader or another iterable of batches as it is; batch a dataset of samples."""
     is_map = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if isinstance(data, DataLoader) or not (is_map or isinstance(data, IterableDataset)):
         return data
@@ -128,11 +191,11 @@ def create_strategy(task_spec: TaskSpec | None) -> LossStrategy:
     return get_loss_strategy(DEFAULT_TASK_TYPE if task_spec is None else task_spec.task_type)
 
 
-def _create_accumulator(
+def _accumulation_settings(
     optimizer: Optimizer, precision: Precision, config: TrainingConfig
-) -> GradientAccumulator:
-    return GradientAccumulator(
-        optimizer,
+) -> dict[str, Any]:
+    return dict(  # noqa: C408 - they are arguments
+        optimizer=optimizer,
         accumulation_steps=config.gradient_accumulation_steps,
         max_grad_norm=config.gradient_clip_norm,
         scaler=precision.scaler,
@@ -153,8 +216,8 @@ def _create_average(
     return ExponentialMovingAverage(model, config.ema_decay)
 
 
-def _create_checkpoints(config: TrainingConfig) -> CheckpointManager:
-    return CheckpointManager(
+def _checkpoint_settings(config: TrainingConfig) -> dict[str, Any]:
+    return dict(  # noqa: C408 - they are arguments
         checkpoint_dir=config.checkpoint_dir,
         keep_best_k=config.keep_best_k,
         keep_last_n=config.keep_last_n,

@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from utils.training.engine.checkpoint.shards import SUFFIX, owner_of
+
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"checkpoint_epoch(\d+)(?:_step(\d+))?\.pt")
@@ -31,7 +33,11 @@ def set_aside_newer(folder: Path, resumed: Path | None) -> Path | None:
         return None
     target = folder / f"former-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     target.mkdir()
+    beside = list(folder.glob(f"*{SUFFIX}"))
     for path in newer:
+        for shards in beside:
+            if owner_of(shards) == path:
+                shards.rename(target / shards.name)
         path.rename(target / path.name)
     logger.warning(
         "%d checkpoints of a former run in %s are not what this run goes on from; moved to %s. "

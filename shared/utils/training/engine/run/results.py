@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from utils.training.engine.checkpoint.weights import export_safetensors
+from utils.training.engine.checkpoint.weights import export_checkpoint, export_safetensors
 from utils.training.engine.data import iterate
 from utils.training.engine.run.run import Run
 from utils.training.seed_manager import untouched_generators
@@ -21,26 +21,33 @@ WEIGHTS_NAME = "model.safetensors"
 
 def results_of(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[str, Any]:
     """Gather a finished run's results, and export its best weights where configured."""
+    best = run.best_checkpoint()
+    exports = _exports(run, best, model_config, task_spec) if run.world.is_first else {}
     return {
         "metrics_summary": run.metrics.get_summary(),
         "best_epoch": run.state.best_epoch,
         "best_value": run.state.best_value,
         "monitor": run.config.monitor,
         "final_loss": run.state.final_loss,
-        "checkpoint_path": run.best_checkpoint(),
+        "checkpoint_path": best,
         "training_time": run.state.elapsed_seconds,
         "global_step": run.global_step,
         "alerts": run.metrics.alert_history,
         "reference_profile": run.profiles.reference,
-        **_exports(run, model_config, task_spec),
+        **run.world.of_first(exports),
     }
 
 
-def _exports(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[str, Path]:
+def _exports(
+    run: Run, best: Path | None, model_config: Any, task_spec: TaskSpec | None
+) -> dict[str, Path]:
     config, paths = run.config, {}
     if not (config.save_safetensors or config.export_bundle):
         return {}
-    with best_weights(run):
+    if run.world.strategy == "fsdp" and best is not None:
+        target = Path(config.checkpoint_dir) / WEIGHTS_NAME
+        return {"weights_path": export_checkpoint(best, target)}
+    with best_weights(run, best):
         if config.save_safetensors:
             target = Path(config.checkpoint_dir) / WEIGHTS_NAME
             paths["weights_path"] = export_safetensors(run.model, target)
@@ -84,9 +91,8 @@ def _sample_of(run: Run, task_spec: TaskSpec) -> dict[str, Any] | None:
 
 
 @contextmanager
-def best_weights(run: Run) -> Iterator[None]:
+def best_weights(run: Run, path: Path | None) -> Iterator[None]:
     """Give the model the best epoch's weights (averaged, where they are), and its own ones back."""
-    path = run.best_checkpoint()
     if path is None:
         yield
         return

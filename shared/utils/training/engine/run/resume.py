@@ -31,7 +31,8 @@ def resume(run: Run, resume_from: str | Path | None) -> None:
     """
     path = run.checkpoints.latest() if resume_from == NEWEST else resume_from
     if path is None:
-        set_aside_newer(run.checkpoints.checkpoint_dir, None)
+        if run.world.is_first:
+            set_aside_newer(run.checkpoints.checkpoint_dir, None)
         return
     saved = run.checkpoints.load(Path(path), restore_rng=False)
     run.model.load_state_dict(saved["model_state_dict"])
@@ -40,7 +41,9 @@ def resume(run: Run, resume_from: str | Path | None) -> None:
         run.scheduler.load_state_dict(saved["scheduler_state_dict"])
     run.resumed_generators = saved["rng_state"]
     _restore_position(run, saved)
-    set_aside_newer(run.checkpoints.checkpoint_dir, Path(path))
+    run.world.any(False)  # all have read it
+    if run.world.is_first:
+        set_aside_newer(run.checkpoints.checkpoint_dir, Path(path))
     logger.info(
         "Resumed from %s: epoch %d, batch %d, optimizer step %d.",
         path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.data import capture_epoch_start, iterate
+from utils.training.engine.distributed import Alone, World
+from utils.training.engine.distributed.data import EveryNth
 from utils.training.engine.early_stopping import EarlyStopping
 from utils.training.engine.ema import ExponentialMovingAverage, NoAverage
 from utils.training.engine.epoch_sums import EpochSums
@@ -27,8 +30,10 @@ from utils.training.engine.precision import Precision
 from utils.training.engine.progress import Progress
 from utils.training.engine.run.data_profiles import DataProfiles
 from utils.training.engine.run.state import TrainerState
-from utils.training.seed_manager import restore_rng_state
+from utils.training.seed_manager import capture_rng_state, restore_rng_state
 from utils.training.training_config import TrainingConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Run:
     profiles: DataProfiles
     progress: Progress
     sums: EpochSums
+    world: World = field(default_factory=Alone)
     state: TrainerState = field(default_factory=TrainerState)
     resumed_generators: dict[str, Any] | None = None  # as the checkpoint that was resumed has them
     clock: float = field(default_factory=time.perf_counter)  # until here the state's time is told
@@ -85,7 +91,9 @@ class Run:
         """Open the training data at the run's position, the generators as they were there."""
         state, loader = self.state, self.train_loader
         if state.batch == 0:
-            state.epoch_start = capture_epoch_start(loader)
+            state.epoch_start = self.world.of_first(capture_epoch_start(loader))
+            if isinstance(loader, EveryNth):  # all ranks must draw the same order
+                return iterate(loader, epoch=state.epoch, epoch_start_rng=state.epoch_start)
             return iterate(loader, epoch=state.epoch)
         batches = iterate(
             loader,
@@ -168,7 +176,10 @@ class Run:
         return {
             "config": self.config.to_dict(),
             "position": self.state.to_dict(),
-            "sums": self.sums.state_dict(),
+            "ranks": self.world.gather(
+                {"sums": self.sums.state_dict(), "generators": capture_rng_state()}
+            ),
+            "samples_per_batch": self.samples_per_batch,
             "accumulator": self.accumulator.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
             "average": self.average.state_dict(),
@@ -179,7 +190,7 @@ class Run:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.state = TrainerState.from_dict(state["position"])
-        self.sums.load_state_dict(state["sums"])
+        self._take_part(state)
         self.accumulator.load_state_dict(state["accumulator"])
         if self.precision.scaler is not None and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
@@ -187,6 +198,36 @@ class Run:
         self.metrics.load_state_dict(state["metrics"])
         if state["average"]:
             self.average.load_state_dict(state["average"])
+
+    @property
+    def samples_per_batch(self) -> int:
+        """Samples that the ranks see together in a micro-batch."""
+        batch_size = getattr(self.train_loader, "batch_size", None) or self.config.batch_size
+        return int(batch_size) * self.world.size
+
+    def _take_part(self, state: dict[str, Any]) -> None:
+        """Take this rank's own sums and generators, or, from another number of ranks, a share."""
+        ranks = state["ranks"]
+        if len(ranks) == self.world.size:
+            self.sums.load_state_dict(ranks[self.world.rank]["sums"])
+            self.resumed_generators = ranks[self.world.rank]["generators"]
+        else:
+            whole = EpochSums.added_up([part["sums"] for part in ranks])
+            if self.world.is_first:
+                self.sums = whole
+            else:
+                self.sums.batch_count = whole.batch_count
+                self.resumed_generators = None  # its own; the first goes on with the first's
+        samples = self.state.batch * state["samples_per_batch"]
+        self.state.batch, repeated = divmod(samples, self.samples_per_batch)
+        if repeated:
+            logger.warning(
+                "%d samples of epoch %d are seen again: %d ranks and their batch size don't "
+                "divide what was done.",
+                repeated,
+                self.state.epoch,
+                self.world.size,
+            )
 
 
 def named_metrics(trained: EpochResult, validated: EpochResult | None) -> dict[str, float]:
