@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import redis
+from sqlalchemy import inspect, text
 
 from utils.service.auth import Token, write_tokens
 from utils.service.clients.monitor import MonitorClient
@@ -23,6 +25,7 @@ from utils.service.digits import read_digits
 from utils.service.embedded.child import Child, free_port
 from utils.service.embedded.valkey import ValkeyServer
 from utils.service.http import ServiceClient
+from utils.training.database import open_database
 from utils.training.drift_metrics import profile_dataset
 from utils.training.drift_metrics.images import image_columns
 from utils.training.task_spec import TaskSpec
@@ -146,10 +149,13 @@ class Platform:
             add(pipeline, summary(version, error=True))
         pipeline.execute()
 
-    def close(self):
+    def end_monitors(self):
         for monitor in self._monitors:
             monitor.client.close()
             monitor.kill()
+        self._monitors.clear()
+
+    def close(self):
         self.scheduler.close()
         self._service.close()
         self.scheduler_process.kill()
@@ -177,14 +183,31 @@ def valkey(tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def platform(tmp_path, postgres_url, valkey):
-    platform = Platform(tmp_path, postgres_url, valkey.url())
-    platform.redis.flushall()
+@pytest.fixture(scope="package")
+def database(postgres, migrated_postgres):
+    return postgres.create_database(f"test_{uuid.uuid4().hex}", template=migrated_postgres)
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory, database, valkey):
+    platform = Platform(tmp_path_factory.mktemp("platform"), database, valkey.url())
     platform.registry_process.start()
     platform.scheduler_process.start()
     yield platform
     platform.close()
+
+
+@pytest.fixture
+def platform(running, database):
+    """The running platform, its tables and Redis empty; the monitors of a test end with it."""
+    running.redis.flushall()
+    yield running
+    running.end_monitors()
+    engine = open_database(database, migrate=False)
+    tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE"))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
