@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int, max_files: int = 10_0
         with tarfile.open(archive, "r:") as file:
             members = _checked(file, max_bytes, max_files)
             folder.mkdir(parents=True, exist_ok=True)
-            file.extractall(folder, members, filter="data")
+            for member in members:
+                _write(file, member, folder / member.name)
     except tarfile.TarError as error:
         raise PackingError(f"{archive.name} can't be unpacked: {error}.") from error
 
@@ -57,6 +59,19 @@ def _checked(file: tarfile.TarFile, max_bytes: int, max_files: int) -> list[tarf
         if member.name.startswith("/") or ".." in Path(member.name).parts:
             raise PackingError(f"The archive holds {member.name!r}, which leads out of its folder.")
     return members
+
+
+def _write(file: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write a member that was checked: ``extractall`` has no filters before Python 3.11.4."""
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = file.extractfile(member)
+    assert content is not None
+    with content, path.open("wb") as target:
+        shutil.copyfileobj(content, target)
+    path.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:
