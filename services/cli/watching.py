@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -18,6 +20,7 @@ from utils.service.contracts.jobs import Progress
 from utils.training.job_queue import Job, JobEvent
 
 _PATIENCE_SECONDS = 120.0  # for a scheduler that is restarted
+_LINE_SECONDS = 5.0  # between two lines of one phase: a log is read, not watched
 _WAITING = "waiting"
 
 
@@ -98,11 +101,15 @@ def _json() -> Iterator[View]:
 @contextmanager
 def _lines() -> Iterator[View]:
     class Lines:
+        phase: str | None = None
+        said_at = -math.inf
+
         def show(self, event: JobEvent | Progress) -> None:
             if isinstance(event, JobEvent):
                 why = f": {event.reason}" if event.reason else ""
                 say(f"{event.at:%H:%M:%S} {event.to_status.value}{why}")
-            else:
+            elif event.phase != self.phase or time.monotonic() - self.said_at > _LINE_SECONDS:
+                self.phase, self.said_at = event.phase, time.monotonic()
                 said = [
                     event.phase or "",
                     f"step {event.step}/{event.total_steps}" if event.total_steps else "",
