@@ -40,7 +40,8 @@ class Beat(bootsteps.StartStopStep):
         beat_file.unlink(missing_ok=True)  # a worker that died left it
 
     def start(self, worker: Any) -> None:
-        """Let the loop's timer do it."""
+        """Let the loop's timer do it, at once and from then on."""
+        worker.timer.call_after(0, self._path.touch)
         worker.timer.call_repeatedly(_BEAT_SECONDS, self._path.touch)
 
 

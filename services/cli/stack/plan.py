@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ _SHARED = Path(utils.service.__file__).parents[2]
 _ROOT = Path(__file__).parents[3]
 _DATABASE = "training"
 _SETTINGS = "TRAINING_"  # somebody's own settings are not this stack's
-_MONITOR_IS_INSTALLED = find_spec("services.monitor.__main__") is not None
 _ALIVE_SECONDS = 30.0  # six times what a trainer takes to say that it lives
 
 
@@ -112,7 +110,7 @@ class Plan:
         """What follows the registry and the queue."""
         members: list[Member] = [
             self._serving(),
-            *([self._monitor()] if _MONITOR_IS_INSTALLED else []),
+            self._monitor(),
             *(self._trainer(name, number) for number, name in enumerate(self._trainers)),
         ]
         if self._options.prometheus:
@@ -124,9 +122,8 @@ class Plan:
             "registry": [self._registry],
             "scheduler": list(self._schedulers.values()),
             "serving": [self._serving_url],
+            "monitor": [self._monitor_url],
         }
-        if _MONITOR_IS_INSTALLED:
-            targets["monitor"] = [self._monitor_url]
         log = self.logs / "prometheus.log"
         return prometheus(self.folder / "prometheus", log, self._url("prometheus"), targets)
 
