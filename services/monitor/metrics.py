@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from utils.service.contracts.drift import DriftWindow, PlatformState
+from utils.service.contracts.drift import DriftWindow
 
 _VERSION = ["model_name", "model_version"]
 _STATUS = {"healthy": 0.0, "warning": 1.0, "critical": 2.0}
@@ -68,29 +68,10 @@ class MonitorMetrics:
             ["severity"],
             registry=registry,
         )
-        self._oldest = Gauge(
-            "training_queue_oldest_seconds",
-            "How long the oldest ready job has been waiting.",
-            ["queue"],
-            registry=registry,
-        )
-        self._expired = Gauge(
-            "training_leases_expired", "Claims whose trainer fell silent.", registry=registry
-        )
-        self._failed = Gauge(
-            "training_jobs_failed_recent", "Jobs that failed in the last hour.", registry=registry
-        )
 
     def show(self, latest: Iterable[DriftWindow]) -> None:
         """Show these versions, newest first within a name; none while standing by."""
         self._windows_shown.latest = _bounded(latest)
-
-    def show_platform(self, state: PlatformState) -> None:
-        """Show what was seen of the scheduler."""
-        for queue in state.queues:
-            self._oldest.labels(queue.queue).set(queue.oldest_seconds)
-        self._expired.set(sum(queue.expired_leases for queue in state.queues))
-        self._failed.set(state.failed_recently)
 
 
 class WindowsCollector(Collector):

@@ -53,9 +53,7 @@ class Parts:
         self.reader = Reader(
             self._redis, settings, self.store, self._models, self._consequences, self.metrics
         )
-        self.platform = PlatformWatch(
-            self._scheduler, self._alerts, self.metrics, settings.queue_warning_seconds
-        )
+        self.platform = PlatformWatch(self._scheduler, self._alerts, settings.queue_warning_seconds)
         self._sender = Sender(self.store, self._scheduler, registry, self._alerts, self.metrics)
         following = self._loop("registry", self._models.refresh, settings.poll_seconds)
         self._models.wake = following.wake

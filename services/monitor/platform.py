@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from services.monitor.alerts import PLATFORM, Alerts, Finding
-from services.monitor.metrics import MonitorMetrics
 from utils.service.clients.scheduler import SchedulerClient
 from utils.service.contracts.drift import PlatformState
 
@@ -20,12 +19,10 @@ class PlatformWatch:
         self,
         scheduler: SchedulerClient,
         alerts: Alerts,
-        metrics: MonitorMetrics,
         queue_warning_seconds: float,
     ) -> None:
         self._scheduler = scheduler
         self._alerts = alerts
-        self._metrics = metrics
         self._queue_warning_seconds = queue_warning_seconds
         self.state = PlatformState()
 
@@ -40,7 +37,6 @@ class PlatformWatch:
                 job.finished_at is not None and now - job.finished_at < _RECENT for job in failed
             ),
         )
-        self._metrics.show_platform(self.state)
         if tell:
             self._tell()
 
