@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.distributed.failure import FailureWatch
+from utils.training.engine.distributed.meeting import fresh_part
 from utils.training.engine.epoch_sums import EpochSums
 from utils.training.errors import InvalidConfigError
 from utils.training.training_config import TrainingConfig
@@ -202,7 +203,9 @@ def _groups(device_name: str) -> tuple[Any, Any, FailureWatch]:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend)
+        shared, rank, size = next(dist.rendezvous("env://"))
+        store = fresh_part(shared, rank, size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         atexit.register(_leave)
     store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - torch offers no public way
     watch = FailureWatch(store, dist.get_rank())
