@@ -19,7 +19,7 @@ from utils.training.dashboard.drawing import BLUE, GREEN, GREY, ORANGE, STYLE, V
 _SIZE_INCHES = (10.0, 6.0)
 _DPI = 130
 _INTERVAL_SECONDS = 2.0  # of the accuracy's points
-_TITLE = "Drift is noticed, a new version is trained, and takes over: nobody did a thing"
+_TITLE = "Drift is noticed, a new version is trained and takes over, with no hand in it"
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 _COLOURS = {"healthy": GREEN, "warning": ORANGE, "critical": VERMILION}
 

@@ -25,16 +25,17 @@ def retrain_and_recover(scene: Scene, client: SteadyClient, job: Job, old: Regis
     _wait_for_the_switch(scene, client, model)
     _follow_the_trace(scene, job, model)
     windows = scene.wait_for_windows(model.version, "healthy", _WINDOWS)
-    newest = windows[-1]
+    first = next(window for window in windows if window.status == "healthy")
     scene.timeline.note(
-        f"version {model.version} is healthy: drift {newest.score:.3f} bits against the profile of "
+        f"version {model.version} is healthy: drift {first.score:.3f} bits against the profile of "
         "its own training data, while the client still sends digits of both scanners",
         mark="healthy",
-        at=newest.at,
+        at=first.at,
     )
     jobs = scene.platform.scheduler.list_jobs(model_name=MODEL).items
     scene.verdict.claim(
-        f"drift fell back to healthy with version {model.version}, and nothing more was trained",
+        f"drift fell back to healthy with version {model.version}, stayed so for {len(windows)} "
+        "windows, and nothing more was trained",
         holds=all(window.status == "healthy" for window in windows) and len(jobs) == _JOBS,
     )
     _compare_accuracy(scene, client, old, model)
