@@ -55,11 +55,13 @@ def test_skaffold_forwards_ports_of_services_that_are_there():
     assert {forward["resourceName"] for forward in SKAFFOLD["portForward"]} <= services
 
 
-def test_dockerfiles_are_those_that_are_there():
-    there = {f"docker/{path.name}" for path in (ROOT / "docker").glob("*.Dockerfile")}
-    artifacts = SKAFFOLD["build"]["artifacts"]
-    named = {artifact["docker"]["dockerfile"] for artifact in artifacts}
-    assert not there or named <= there
+def test_dockerfiles_and_their_targets_are_those_that_are_there():
+    for artifact in SKAFFOLD["build"]["artifacts"]:
+        text = (ROOT / artifact["docker"]["dockerfile"]).read_text()
+        target = artifact["docker"].get("target", artifact["image"].rpartition("-")[2])
+        assert f" AS {target}\n" in text
+        assert f'ENTRYPOINT ["python", "-m", "services.{target}"]' in text
+        assert "USER 10001:10001" in text
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
