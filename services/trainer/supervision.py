@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,10 @@ from services.trainer.attempt_folder import AttemptFolder
 from services.trainer.lifeline import Lifeline
 from services.trainer.order import CANCELLED, ORDER, Order, Outcome, read_outcome, write_file
 from services.trainer.process import RunProcess
+from services.trainer.ranks import command, num_ranks
 from services.trainer.settings import TrainerSettings
 from utils.service.clients.scheduler import SchedulerClient
+from utils.training.errors import InvalidConfigError
 from utils.training.job_queue import Job
 
 log = logging.getLogger(__name__)
@@ -55,9 +56,16 @@ class Supervisor:
         if started.cancel_requested:
             self._scheduler.finish(job.job_id, job.fencing_token, "cancelled")
             return
+        try:
+            ranks = num_ranks(job.resources) if job.job_type == "training" else 1
+        except InvalidConfigError as error:
+            self._scheduler.finish(
+                job.job_id, job.fencing_token, "failed", error=str(error), retryable=False
+            )
+            return
         with AttemptFolder(self._settings.work_folder, job) as folder:
             write_file(folder, ORDER, self._order(job))
-            process = RunProcess(folder, [sys.executable, "-m", "services.trainer.run"])
+            process = RunProcess(folder, command(ranks))
             with Lifeline(self._settings, job, folder) as line, process:
                 self._watch(process, line, folder)
             self._report(job, process.exit_code, line, read_outcome(folder))

@@ -16,9 +16,11 @@ from services.trainer.run.evaluating import run_evaluation
 from services.trainer.run.exporting import run_export
 from services.trainer.run.failures import is_worth_another_try, sentence_of
 from services.trainer.run.job import RunningJob
-from services.trainer.run.training import run_training
+from services.trainer.run.ranks import end_with_the_others, rank
+from services.trainer.run.training import follow_training, run_training
 from utils.service.contracts.jobs import EvaluationJob, ExportJob, TrainingJob
 from utils.service.logs import tracing
+from utils.training.engine.distributed import RankFailedError
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +34,22 @@ def main(path: Path) -> None:
     for ours in ("services", "utils"):
         logging.getLogger(ours).setLevel(logging.INFO)
     torch.set_num_threads(order.threads)
+    end_with_the_others(path.parent)
     with tracing(order.trace_id):
-        write_file(path.parent, OUTCOME, _outcome(order, path.parent))
+        outcome = _outcome(order, path.parent)
+        if outcome is not None:
+            write_file(path.parent, OUTCOME, outcome)
 
 
-def _outcome(order: Order, folder: Path) -> Outcome:
+def _outcome(order: Order, folder: Path) -> Outcome | None:
+    """Do the job; None where another rank has the word."""
     try:
         with RunningJob.of(order, folder) as job:
-            return Outcome(outcome="completed", result=_do(job))
+            result = _do(job)
+            return None if rank() else Outcome(outcome="completed", result=result)
+    except RankFailedError as error:
+        log.warning("%s", error)
+        return None
     except Exception as error:
         log.exception("The job failed.")
         return Outcome(
@@ -50,7 +60,8 @@ def _outcome(order: Order, folder: Path) -> Outcome:
 def _do(job: RunningJob) -> dict[str, object]:
     config = job.order.config
     if job.order.job_type == "training":
-        return run_training(job, TrainingJob.model_validate(config))
+        training = TrainingJob.model_validate(config)
+        return follow_training(job, training) if rank() else run_training(job, training)
     if job.order.job_type == "evaluation":
         return run_evaluation(job, EvaluationJob.model_validate(config))
     return run_export(job, ExportJob.model_validate(config))

@@ -22,12 +22,14 @@ from services.trainer.run.evaluating import HeldOut, judge
 from services.trainer.run.exporting import best_weights, export_bundle, pack_bundle
 from services.trainer.run.job import RunningJob
 from services.trainer.run.models import build_model
+from services.trainer.run.ranks import num_ranks
 from services.trainer.run.reporting import MetricSender, Reporter
 from utils.service.contracts.jobs import TrainingJob
 from utils.service.contracts.models import ModelRegistration, RunCreation
 from utils.service.http import RemoteError, UnreachableError
 from utils.training.engine import Trainer, TrainingInterrupted
 from utils.training.engine.checkpoint.folder import CheckpointFolder
+from utils.training.errors import InvalidConfigError
 from utils.training.experiment_db import Run
 from utils.training.model_registry import RegisteredModel
 from utils.training.training_config import TrainingConfig
@@ -75,6 +77,16 @@ def run_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
     }
 
 
+def follow_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
+    """Train as one of the ranks behind the first, which does all else."""
+    data = DataReader(job.order.data_folder, job.artifacts).load(config)
+    settings = settings_of(config)
+    model = build_model(config.model, data.task_spec, job.order.entry_points, settings.random_seed)
+    trainer = Trainer(model, getattr(model, "config", None), settings, data.task_spec)
+    trainer.train(data.train, data.validation, resume_from="auto")
+    return {}
+
+
 def settings_of(config: TrainingJob) -> TrainingConfig:
     """The job's settings, with every folder inside the job's own.
 
@@ -83,6 +95,13 @@ def settings_of(config: TrainingJob) -> TrainingConfig:
     """
     settings = TrainingConfig.from_dict(config.training_config)
     settings.validate()
+    if settings.strategy == "fsdp" and num_ranks() > 1:
+        raise InvalidConfigError(
+            [
+                "strategy is 'fsdp', allowed in a job are 'auto' and 'ddp': its checkpoints go to "
+                "the store as one file. Train shards by a script under torchrun."
+            ]
+        )
     formats = list(dict.fromkeys(["onnx", *settings.export_formats]))  # what the gate runs
     return replace(settings, **_FOLDERS, export_bundle=False, export_formats=formats)
 
@@ -144,7 +163,7 @@ def _train(
 def _reporter(
     job: RunningJob, sender: MetricSender, data: JobData, settings: TrainingConfig
 ) -> Reporter:
-    share = len(data.train) / settings.batch_size  # type: ignore[arg-type]
+    share = len(data.train) / (settings.batch_size * num_ranks())  # type: ignore[arg-type]
     batches = math.floor(share) if settings.drop_last else math.ceil(share)
     total = batches * settings.epochs
     if settings.max_steps is not None:
@@ -154,7 +173,7 @@ def _reporter(
         sender,
         batches=batches,
         total=total,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size * num_ranks(),
         interval=settings.log_interval_steps,
     )
 

@@ -1,0 +1,44 @@
+"""Several ranks that do one job: the first tells and writes, the others only train."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from services.trainer.order import OUTCOME
+from services.trainer.process import die_with
+
+_LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 10.0
+
+
+def rank() -> int:
+    """This process's number, 0 where it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def num_ranks() -> int:
+    """How many processes do the job."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def end_with_the_others(folder: Path) -> None:
+    """End with the launcher, and, where the job's outcome is written, soon after the rank in charge.
+
+    The first rank may fail before it meets the others, who would wait for it.
+    """
+    if num_ranks() == 1:
+        return
+    die_with(os.getppid())
+    if rank():
+        arguments = (folder / OUTCOME, time.time())
+        threading.Thread(target=_watch, args=arguments, name="outcome", daemon=True).start()
+
+
+def _watch(outcome: Path, since: float) -> None:
+    while not (outcome.exists() and outcome.stat().st_mtime >= since):
+        time.sleep(_LOOK_SECONDS)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(0)

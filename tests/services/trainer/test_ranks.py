@@ -1,0 +1,57 @@
+"""Jobs that ask for several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+
+def test_a_job_over_two_ranks_becomes_a_model(platform, trainer, make_job):
+    job = platform.scheduler.submit("training", make_job("ranks"), resources={"gpus": 2})
+    done = platform.end_of(job)
+    assert done.status == "completed", (done.error, platform.log(done))
+    champion = platform.registry.tagged("ranks")
+    assert champion.model_id == done.result["model_id"]
+    assert champion.metrics["held_out_accuracy"] > 0.8
+    assert len(platform.registry.list_models(name="ranks").items) == 1
+
+
+def test_a_job_over_several_nodes_is_refused_in_a_sentence(platform, trainer, make_job):
+    job = platform.scheduler.submit("training", make_job("nodes"), resources={"nodes": 2})
+    done = platform.end_of(job)
+    assert done.status == "failed"
+    assert "resources.nodes is 2, allowed is 1" in done.error
+    assert done.attempt == 1
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_started_again_within_the_attempt(platform, trainer, make_job):
+    config = make_job("rank-killed", model={"entry_point": "slow_digits:build_model"})
+    job = platform.scheduler.submit("training", config, resources={"gpus": 2})
+    platform.wait_for(job, lambda found: (found.progress or {}).get("gradient_norm"))
+    os.kill(_second_rank(job), signal.SIGKILL)
+    done = platform.end_of(job, 150)
+    assert done.status == "completed", (done.error, platform.log(done))
+    assert done.attempt == 1
+    assert "Resumed from" in platform.log(done)
+
+
+def _second_rank(job):
+    """The process of rank 1, found by its environment and its order's folder."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    environment = file.read().split(b"\0")
+                folder = os.readlink(f"/proc/{name}/cwd")
+            except OSError:
+                continue
+            if b"RANK=1" in environment and f"/jobs/{job.job_id}-" in folder:
+                return int(name)
+        time.sleep(0.05)
+    pytest.fail("There is no second rank.")
+    return 0
