@@ -64,6 +64,14 @@ check: lint types imports ## lint, types and imports
 bench: $(READY) ## Measure speed: every figure is a ratio taken in one run
 	@$(BIN)/python -m benchmarks
 
+.PHONY: images
+images: ## Build the container images with docker, else podman (IMAGES="registry serving" for some)
+	@docker/build.sh $(IMAGES)
+
+.PHONY: images-test
+images-test: $(READY) ## Run the images: read-only, unprivileged, one model round the loop, SIGTERM
+	@docker/test.sh
+
 .PHONY: kind-up
 kind-up: ## Create a kind cluster, build and load the images, install the chart (needs docker, kind, kubectl, helm)
 	@charts/kind/up.sh

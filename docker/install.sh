@@ -19,4 +19,4 @@ for package in matplotlib pandas pyarrow scipy sklearn; do # their own tests, a 
 done
 # The root file system is read-only: what is not compiled now would be compiled at every start.
 /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash . ||
-    echo "Some files of the packages are templates and no Python; they are left as they are."
+    echo "What this Python can not read, such as code for a newer one, is left as it is."

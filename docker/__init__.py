@@ -1,0 +1,1 @@
+"""Images of the platform, and what builds and tests them."""

@@ -1,0 +1,1 @@
+"""The images, run as compose.yaml says, with databases from wheels beside them."""

@@ -1,0 +1,53 @@
+"""What an image is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from docker.smoke_test.engine import engine, once
+
+UID = "10001"
+_TOOLS = ("gcc", "cc", "g++", "c++", "clang", "ld", "as", "make", "git", "curl", "wget")
+_CACHES = r"""
+find / -xdev \( -path /proc -o -path /sys -o -path '*/ensurepip/_bundled' \) -prune -o \
+    \( -name '*.whl' -o -path '*/.cache/*' -o -path '/build/*' -o -path '*/apt/lists/*_*' \) -print
+"""
+_WRITABLE = r"""
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run \) -prune -o \
+    -writable ! -type l -print
+"""
+_ALLOWED = ("/tmp", "/var/tmp", "/run/lock", "/var/lib/training-engine")  # noqa: S108
+_MEGABYTE = 1e6
+
+
+def faults_of(image: str, *, has_torch: bool) -> Iterator[str]:
+    """What should not be so, a sentence each."""
+    user = once(image, "id", "-u").stdout.strip()
+    if user != UID:
+        yield f"its user is {user!r}"
+    tools = once(image, "sh", "-c", f"command -v {' '.join(_TOOLS)}").stdout.split()
+    if tools:
+        yield f"it has {', '.join(tools)}"
+    caches = once(image, "sh", "-c", _CACHES, options=("--user", "0")).stdout.split()
+    if caches:
+        yield f"it keeps {len(caches)} files of its making, such as {caches[0]}"
+    writable = once(image, "sh", "-c", _WRITABLE).stdout.split()
+    too_open = [path for path in writable if not path.startswith(_ALLOWED)]
+    if too_open:
+        yield f"its user may write to {len(too_open)} places, such as {too_open[0]}"
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    if (once(image, "python", "-c", look).returncode == 0) != has_torch:
+        yield "it lacks torch" if has_torch else "it has torch"
+
+
+def size_of(image: str, base: str) -> str:
+    """Megabytes over the base, and of each layer."""
+    found = [json.loads(engine("image", "inspect", name).stdout)[0] for name in (image, base)]
+    over = (found[0]["Size"] - found[1]["Size"]) / _MEGABYTE
+    layers = len(found[1]["RootFS"]["Layers"])
+    history = engine("history", "--human=false", "--format", "{{.Size}}", image).stdout.split()
+    own = [int(size) / _MEGABYTE for size in history[: len(history) - layers]]
+    return f"{over:.0f} MB over the base: " + " + ".join(
+        f"{size:.1f}" for size in reversed(own) if size >= 0.05
+    )
