@@ -152,7 +152,7 @@ def _by_hand(device: torch.device) -> Callable[[], object]:
 
 
 def _accelerate(device: torch.device) -> Callable[[], object]:
-    from accelerate import Accelerator
+    from accelerate import Accelerator  # type: ignore[import-untyped]
 
     accelerator = Accelerator(cpu=device.type == "cpu")
     net = Net()
@@ -199,7 +199,8 @@ def _shards(device: torch.device) -> list[dict[str, Any]]:
     held += sum(_local_bytes(m) for state in optimizer.state.values() for m in state.values())
     plain = sum(p.numel() * p.element_size() for p in Net().parameters()) * 4
     folder = world.of_first(tempfile.mkdtemp())
-    blocking, stall = [], []
+    blocking: list[float] = []
+    stall: list[float] = []
     with parts.checkpoints(optimizer, checkpoint_dir=folder, keep_last_n=1) as manager:
         for number in range(NUM_SAVES):
             for seconds, is_blocking in ((blocking, True), (stall, False)):

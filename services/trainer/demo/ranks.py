@@ -5,7 +5,7 @@
     python -m services.trainer.demo.ranks
     python -m torch.distributed.run --standalone --nproc-per-node 2 -m services.trainer.demo.ranks
 
-Options: ``--strategy fsdp`` shards the weights, ``--epochs`` and ``--folder`` say how long and where.
+``--strategy fsdp`` shards the weights; ``--epochs`` and ``--folder`` say how long and where.
 """
 
 from __future__ import annotations

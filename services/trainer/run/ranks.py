@@ -25,7 +25,7 @@ def num_ranks() -> int:
 
 
 def end_with_the_others(folder: Path) -> None:
-    """End with the launcher, and, where the job's outcome is written, soon after the rank in charge.
+    """End with the launcher, and soon after the first rank where the job's outcome is written.
 
     The first rank may fail before it meets the others, who would wait for it.
     """

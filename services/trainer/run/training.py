@@ -98,8 +98,10 @@ def settings_of(config: TrainingJob) -> TrainingConfig:
     if settings.strategy == "fsdp" and num_ranks() > 1:
         raise InvalidConfigError(
             [
-                "strategy is 'fsdp', allowed in a job are 'auto' and 'ddp': its checkpoints go to "
-                "the store as one file. Train shards by a script under torchrun."
+                (
+                    "strategy is 'fsdp', allowed in a job are 'auto' and 'ddp': its checkpoints go "
+                    "to the store as one file. Train shards by a script under torchrun."
+                )
             ]
         )
     formats = list(dict.fromkeys(["onnx", *settings.export_formats]))  # what the gate runs

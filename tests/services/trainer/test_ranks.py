@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,15 +44,14 @@ def _second_rank(job):
     """The process of rank 1, found by its environment and its order's folder."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        for name in filter(str.isdigit, os.listdir("/proc")):
+        for process in Path("/proc").glob("[0-9]*"):
             try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    environment = file.read().split(b"\0")
-                folder = os.readlink(f"/proc/{name}/cwd")
+                environment = (process / "environ").read_bytes().split(b"\0")
+                folder = str((process / "cwd").readlink())
             except OSError:
                 continue
             if b"RANK=1" in environment and f"/jobs/{job.job_id}-" in folder:
-                return int(name)
+                return int(process.name)
         time.sleep(0.05)
     pytest.fail("There is no second rank.")
     return 0

@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from torch.distributed import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store

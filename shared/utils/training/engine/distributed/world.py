@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.distributed.failure import FailureWatch
@@ -203,7 +204,7 @@ def _groups(device_name: str) -> tuple[Any, Any, FailureWatch]:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        shared, rank, size = next(dist.rendezvous("env://"))
+        shared, rank, size = next(rendezvous("env://"))
         store = fresh_part(shared, rank, size)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         atexit.register(_leave)
