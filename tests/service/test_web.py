@@ -9,6 +9,7 @@ import pytest
 from flask_openapi3 import APIBlueprint
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 
 from utils.service.auth import Token, write_tokens
 from utils.service.logs import configure_logging, current_trace_id, traceparent, tracing
@@ -71,6 +72,11 @@ def make_app(tokens_file, *, checks=None, **settings):
     @role("reader")
     def broken():
         raise KeyError("the secret cause")
+
+    @api.get("/away", security=BEARER)
+    @role("reader")
+    def away():
+        raise OperationalError("SELECT secret", {}, Exception("terminated"))
 
     @api.get("/gone", security=BEARER)
     @role("reader")
@@ -180,6 +186,12 @@ def test_an_unexpected_error_tells_its_trace_id_and_not_its_cause(client, caplog
     assert "secret cause" not in answer.text
     assert answer.json["trace_id"] == answer.headers["X-Trace-Id"]
     assert "the secret cause" in caplog.text
+
+
+def test_a_database_that_is_away_is_503_and_worth_another_call(client):
+    answer = client.get("/v1/away", headers=bearer("reader-token"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "secret" not in answer.text
 
 
 def test_a_wrong_method_is_answered_405(client):

@@ -7,12 +7,16 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, request
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from utils.service.logs import current_trace_id
 from utils.training.errors import TrainingError
 
 log = logging.getLogger(__name__)
+
+_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)  # of the database, for a while
 
 
 class ProblemDocument(BaseModel):
@@ -94,6 +98,17 @@ def answer_errors_with_problems(app: Flask) -> None:
         headers = dict(error.get_headers()) if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
         headers.pop("Content-Type", None)
         return problem_response(status, error.description or status.phrase, headers)
+
+    def away(error: Exception) -> Response:
+        log.warning("The database did not answer; the caller is told to come again. %s", error)
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The database does not answer now; try again.",
+            {"Retry-After": "1"},
+        )
+
+    for kind in _AWAY:
+        app.register_error_handler(kind, away)
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
