@@ -1,0 +1,15 @@
+"""The real worker, with claim, lease, heartbeat and supervision; its jobs are small."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from services.trainer import supervision
+from services.trainer.settings import PREFIX, TrainerSettings
+from services.trainer.worker import serve
+from utils.service.settings import read_settings
+
+if __name__ == "__main__":
+    supervision.command = lambda _: [sys.executable, str(Path(__file__).with_name("small_run.py"))]
+    sys.exit(serve(read_settings(TrainerSettings, PREFIX)))
