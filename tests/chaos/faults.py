@@ -31,8 +31,10 @@ FAULTS = (
         "SIGKILL of the trainer in mid-epoch",
         "resumed from its checkpoint to the same bytes, one model",
         (
-            f"{_SERVICES}/trainer/test_recovery.py::"
-            "test_a_killed_workers_job_is_resumed_by_another_to_the_same_model",
+            (
+                f"{_SERVICES}/trainer/test_recovery.py::"
+                "test_a_killed_workers_job_is_resumed_by_another_to_the_same_model"
+            ),
         ),
     ),
     Fault(
@@ -54,10 +56,14 @@ FAULTS = (
         "Full disk at a checkpoint",
         "older checkpoints whole; the attempt fails clean, the next resumes",
         (
-            f"{_LIBRARY}/engine/checkpoint/test_checkpoint_file.py::"
-            "test_a_full_disk_is_a_clean_error_and_costs_no_older_checkpoint",
-            f"{_LIBRARY}/engine/checkpoint/test_checkpoint_file.py::"
-            "test_a_disk_that_is_really_full",
+            (
+                f"{_LIBRARY}/engine/checkpoint/test_checkpoint_file.py::"
+                "test_a_full_disk_is_a_clean_error_and_costs_no_older_checkpoint"
+            ),
+            (
+                f"{_LIBRARY}/engine/checkpoint/test_checkpoint_file.py::"
+                "test_a_disk_that_is_really_full"
+            ),
             "tests/chaos/test_trainer.py::test_a_trainer_whose_disk_is_full_goes_on_when_it_is_not",
         ),
     ),
@@ -74,8 +80,10 @@ FAULTS = (
         "no job lost, the one under way undisturbed",
         (
             "tests/chaos/test_databases.py::test_a_redis_that_comes_back_empty_loses_no_job",
-            f"{_SERVICES}/monitor/test_replicas.py::"
-            "test_an_emptied_redis_is_a_fresh_start_and_said",
+            (
+                f"{_SERVICES}/monitor/test_replicas.py::"
+                "test_an_emptied_redis_is_a_fresh_start_and_said"
+            ),
         ),
     ),
     Fault(
@@ -119,8 +127,10 @@ FAULTS = (
         "one production version, a whole audit",
         (
             "tests/chaos/test_scheduler.py::test_four_promotions_at_once_leave_one_version",
-            f"{_LIBRARY}/test_model_registry_race.py::"
-            "test_promotions_at_once_leave_one_production_version_and_a_whole_audit",
+            (
+                f"{_LIBRARY}/test_model_registry_race.py::"
+                "test_promotions_at_once_leave_one_production_version_and_a_whole_audit"
+            ),
         ),
     ),
     Fault(
@@ -132,27 +142,38 @@ FAULTS = (
         "Artifact byte flipped after registering",
         "promotion and load refuse, the old version answers",
         (
-            f"{_SERVICES}/registry/test_registry.py::"
-            "test_a_bundle_whose_bytes_changed_is_not_promoted",
-            f"{_SERVICES}/serving/test_sync.py::"
-            "test_bytes_that_were_changed_in_the_store_are_not_served_until_they_are_right_again",
+            (
+                f"{_SERVICES}/registry/test_registry.py::"
+                "test_a_bundle_whose_bytes_changed_is_not_promoted"
+            ),
+            (
+                f"{_SERVICES}/serving/test_sync.py::"
+                "test_bytes_that_were_changed_in_the_store_are_not_served_until_they_are_right_again"
+            ),
         ),
     ),
     Fault(
         "TorchServe killed under load",
         "right answers or 503, then right answers only",
         (
-            "tests/chaos/test_serving.py::test_torchserve_killed_under_load_never_answers_wrong",
-            f"{_SERVICES}/serving/test_backends_torchserve.py::"
-            "test_a_killed_torchserve_comes_back_with_what_it_held",
+            (
+                f"{_SERVICES}/serving/test_app.py::"
+                "test_torchserve_killed_under_load_never_answers_wrong"
+            ),
+            (
+                f"{_SERVICES}/serving/test_backends_torchserve.py::"
+                "test_a_killed_torchserve_comes_back_with_what_it_held"
+            ),
         ),
     ),
     Fault(
         "A broken bundle",
         "never takes traffic, the old version goes on",
         (
-            f"{_SERVICES}/serving/test_sync.py::"
-            "test_a_broken_bundle_takes_no_traffic_and_the_version_before_goes_on",
+            (
+                f"{_SERVICES}/serving/test_sync.py::"
+                "test_a_broken_bundle_takes_no_traffic_and_the_version_before_goes_on"
+            ),
         ),
     ),
     Fault(
@@ -160,8 +181,10 @@ FAULTS = (
         "all gone in 30 s; started again, the same bytes",
         (
             "tests/chaos/test_everything.py::test_everything_that_is_told_to_go_is_gone_in_time",
-            f"{_SERVICES}/trainer/test_recovery.py::"
-            "test_a_worker_that_must_go_saves_and_gives_back_its_job",
+            (
+                f"{_SERVICES}/trainer/test_recovery.py::"
+                "test_a_worker_that_must_go_saves_and_gives_back_its_job"
+            ),
         ),
     ),
     Fault(

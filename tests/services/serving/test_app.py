@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -117,6 +118,46 @@ def test_nothing_outlives_the_service(start, registry, digits_bundles, wait_unti
     assert any("java" in process.name() for process in started)
     os.kill(serving.child.pid, end)
     wait_until(lambda: not any(process.is_running() for process in started), 60)
+
+
+@pytest.mark.chaos
+def test_torchserve_killed_under_load_never_answers_wrong(
+    start, registry, digits_bundles, wait_until, record_property
+):
+    model = registry.publish(digits_bundles[0])
+    serving = start(BACKEND="torchserve")
+    wait_until(lambda: serving.serves(model), 60)
+    stopping, answers = threading.Event(), []
+
+    def keep_asking():
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            while not stopping.is_set():
+                response = client.post(
+                    f"{serving.url}/v1/models/digits/predict",
+                    json={"instances": [[[0.5] * 8] * 8]},
+                    headers={"Authorization": "Bearer reader-token"},
+                )
+                right = response.json().get("predictions") if response.is_success else None
+                answers.append((response.status_code, str(right)))
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        asked = len(answers)
+        wait_until(lambda asked=asked: 200 in [code for code, _ in answers[asked:]])
+        (java,) = (p for p in descendants(serving.child.pid) if "java" in p.name())
+        java.kill()
+        killed = time.monotonic()
+        wait_until(lambda: answers[-1][0] == 503)
+        wait_until(lambda: len(answers) > 20 and {code for code, _ in answers[-20:]} == {200}, 90)
+        record_property("seconds", time.monotonic() - killed)
+    stopping.set()
+    for thread in threads:
+        thread.join(60)
+    assert {code for code, _ in answers} == {200, 503}
+    assert len({right for code, right in answers if code == 200}) == 1
+    record_property("tried", 3)
 
 
 def test_it_is_ready_when_the_first_look_is_over_and_says_what_it_can_do_without(
