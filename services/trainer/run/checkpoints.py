@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.trainer.run.job import RunningJob
 from services.trainer.run.sending import Sender
+from utils.service.clients.registry import DigestError
 from utils.service.contracts.models import CheckpointUpload
 from utils.service.packing import pack, unpack
 from utils.training.engine.checkpoint.folder import CheckpointFolder
@@ -75,12 +76,19 @@ class CheckpointUploader(Sender):
 
 
 def fetch_newest(job: RunningJob, folder: Path, max_bytes: int) -> bool:
-    """Put the job's newest checkpoint where the engine looks for it; False where there is none."""
+    """Put the job's newest checkpoint where the engine looks for it; False where there is none.
+
+    One whose bytes changed in the store is no use to any attempt: the training begins again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     newest = job.registry.newest_checkpoint(job.order.job_id)
     if newest is None:
         return False
-    arrived = job.registry.download(newest.digest, folder / newest.file_name)
+    try:
+        arrived = job.registry.download(newest.digest, folder / newest.file_name)
+    except DigestError as error:
+        log.warning("%s is damaged; the training begins again. %s", newest.file_name, error)
+        return False
     if arrived.suffix == _PACKED:
         unpack(arrived, folder, max_bytes=max_bytes)
         arrived.unlink()
