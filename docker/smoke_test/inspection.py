@@ -46,7 +46,8 @@ def size_of(image: str, base: str) -> str:
     found = [json.loads(engine("image", "inspect", name).stdout)[0] for name in (image, base)]
     over = (found[0]["Size"] - found[1]["Size"]) / _MEGABYTE
     layers = len(found[1]["RootFS"]["Layers"])
-    history = engine("history", "--human=false", "--format", "{{.Size}}", image).stdout.split()
+    lines = engine("history", "--human=false", "--format", "{{.Size}}", image).stdout.splitlines()
+    history = [line.rstrip("B ") for line in lines]
     own = [int(size) / _MEGABYTE for size in history[: len(history) - layers]]
     return f"{over:.0f} MB over the base: " + " + ".join(
         f"{size:.1f}" for size in reversed(own) if size >= 0.05

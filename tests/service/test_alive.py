@@ -16,7 +16,7 @@ from utils.service.embedded.child import free_port
 class Answer(BaseHTTPRequestHandler):
     status = 200
 
-    def do_GET(self):  # noqa: N802 - the library's name
+    def do_GET(self):
         self.send_response(self.status if self.path == "/healthz" else 404)
         self.end_headers()
 
