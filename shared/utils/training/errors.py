@@ -16,6 +16,10 @@ class TrainingError(Exception):
     """Root of every error that this library raises on purpose."""
 
 
+class InvalidArgumentError(TrainingError, ValueError):
+    """A value that a call can't take; the message says which it can."""
+
+
 class UnknownNameError(TrainingError, ValueError):
     """A name that no registry, config or schema knows; the message offers the nearest one."""
 

@@ -17,7 +17,12 @@ from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from utils.training.database import Guard, Store, conflict_insert, unguarded, utc_now
 from utils.training.database.checks import check_name
-from utils.training.errors import InvalidConfigError, TrainingError, UnknownNameError
+from utils.training.errors import (
+    InvalidArgumentError,
+    InvalidConfigError,
+    TrainingError,
+    UnknownNameError,
+)
 from utils.training.retraining_tables import trigger_evaluation, trigger_firing, trigger_state
 
 Brake = Literal["hysteresis", "disarmed", "in_flight", "cool_down", "budget"]
@@ -148,7 +153,7 @@ class TriggerStateStore(Store):
         check_name("model_name", model_name)
         check_name("window", window)
         if is_over and is_calm:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"Window '{window}' is over the threshold and calm at once; it can be only one."
             )
         present = utc_now() if now is None else _utc(now)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
-from utils.training.errors import InvalidConfigError
+from utils.training.errors import InvalidArgumentError, InvalidConfigError
 from utils.training.metric_direction import Direction, direction_of
 
 TriggerName = Literal["drift", "performance", "time", "data_volume"]
@@ -243,7 +243,7 @@ def _utc(name: str, value: str | datetime) -> datetime:
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except ValueError as error:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{name} is {value!r}; give an ISO 8601 time such as '2025-11-13T00:00:00+00:00'."
         ) from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

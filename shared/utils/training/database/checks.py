@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
+from utils.training.errors import InvalidArgumentError
+
 NAME_LENGTH = 255
 
 
@@ -15,7 +17,7 @@ def check_name(field: str, value: Any) -> str:
         ValueError: it is empty, too long, has a NUL, or is no string.
     """
     if not isinstance(value, str) or not 1 <= len(value) <= NAME_LENGTH or "\0" in value:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{field} is {value!r}, allowed is a string of 1 to {NAME_LENGTH} characters."
         )
     return value
@@ -28,5 +30,5 @@ def check_number(field: str, value: Any) -> float:
         ValueError: it is none.
     """
     if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "item")):
-        raise ValueError(f"{field} is {value!r}, allowed is a number.")
+        raise InvalidArgumentError(f"{field} is {value!r}, allowed is a number.")
     return float(value)

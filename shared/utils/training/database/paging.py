@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, or_
 
+from utils.training.errors import InvalidArgumentError
+
 T = TypeVar("T")
 
 MAX_PAGE = 1000
@@ -37,11 +39,13 @@ def decode_cursor(cursor: str, *kinds: type) -> tuple[Any, ...]:
     """
     try:
         keys = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        fits = len(keys) == len(kinds) and all(map(isinstance, keys, kinds))
-    except (binascii.Error, ValueError, TypeError):
+        fits = [type(key) for key in keys] == list(kinds)  # True is no number here
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         fits = False
     if not fits:
-        raise ValueError(f"The cursor {cursor!r} is not one that a page of this list gave.")
+        raise InvalidArgumentError(
+            f"The cursor {cursor!r} is not one that a page of this list gave."
+        )
     return tuple(keys)
 
 
@@ -52,7 +56,7 @@ def check_limit(limit: int) -> None:
         ValueError: it has not, or too great a one.
     """
     if not 1 <= limit <= MAX_PAGE:
-        raise ValueError(f"limit is {limit}, allowed is 1 to {MAX_PAGE}.")
+        raise InvalidArgumentError(f"limit is {limit}, allowed is 1 to {MAX_PAGE}.")
 
 
 def page_of(found: Sequence[T], limit: int, keys: Callable[[T], tuple[Any, ...]]) -> Page[T]:

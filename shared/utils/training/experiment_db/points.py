@@ -14,6 +14,7 @@ from utils.training.database import utc_now
 from utils.training.database.checks import check_name, check_number
 from utils.training.database.engine import conflict_insert_of
 from utils.training.database.prepared import Prepared
+from utils.training.errors import InvalidArgumentError
 from utils.training.experiment_db.records import MetricPoint
 from utils.training.experiment_db.tables import run_metric, run_metric_last
 
@@ -89,7 +90,7 @@ def _from_mapping(given: Mapping[str, Any]) -> MetricPoint:
     try:
         return MetricPoint(**given)
     except TypeError as error:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"A point has the keys {', '.join(map(str, given))}, allowed are name and value, and "
             "step, epoch and time."
         ) from error
@@ -123,7 +124,7 @@ def _whole(field: str, value: Any) -> int | None:
     except TypeError:
         number = -1
     if isinstance(value, bool) or not 0 <= number < _BOUNDS[field]:
-        raise ValueError(f"{field} is {value!r}, allowed is a whole number from 0.")
+        raise InvalidArgumentError(f"{field} is {value!r}, allowed is a whole number from 0.")
     return number
 
 

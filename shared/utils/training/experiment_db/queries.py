@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exis
 
 from utils.training.database import Page, decode_cursor, from_json
 from utils.training.database.paging import beyond, page_of
+from utils.training.errors import InvalidArgumentError
 from utils.training.experiment_db.params import equal_texts
 from utils.training.experiment_db.records import MetricPoint, Run
 from utils.training.experiment_db.tables import (
@@ -146,7 +147,12 @@ def points_page(
         statement = statement.where(run_metric.c.name == name)
     if cursor is not None:
         last_name, last_time, axis = decode_cursor(cursor, str, str, str)
-        last = (last_name, datetime.fromisoformat(last_time), axis)
+        try:
+            last = (last_name, datetime.fromisoformat(last_time), axis)
+        except ValueError:
+            raise InvalidArgumentError(
+                f"The cursor {cursor!r} is not one that a page of this list gave."
+            ) from None
         statement = statement.where(beyond(_POINT_ORDER, last))
     rows = connection.execute(statement.limit(limit + 1)).all()
     found = page_of(rows, limit, lambda row: (row.name, row.time.isoformat(), row.axis))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from utils.training.database import Page, open_database, reading
-from utils.training.errors import UnknownNameError
+from utils.training.errors import InvalidArgumentError, UnknownNameError
 from utils.training.job_queue import claims, outbox, queries, reaper, transitions
 from utils.training.job_queue.backoff import Backoff
 from utils.training.job_queue.clock import Clock, DatabaseClock
@@ -123,7 +123,7 @@ class JobManager:
         lease holds for ``lease_seconds`` from now and from each heartbeat.
         """
         if not is_name(worker_id):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"worker_id is {worker_id!r}, a string of 1 to {NAME_LENGTH} printable characters "
                 "is allowed."
             )
@@ -354,7 +354,7 @@ class JobManager:
 
 def _lease(seconds: float) -> timedelta:
     if not seconds > 0:
-        raise ValueError(f"lease_seconds is {seconds}, more than 0 is allowed.")
+        raise InvalidArgumentError(f"lease_seconds is {seconds}, more than 0 is allowed.")
     return timedelta(seconds=seconds)
 
 

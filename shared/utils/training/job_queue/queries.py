@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, literal_column, or_,
 from sqlalchemy import true as always
 
 from utils.training.database import Page, decode_cursor, encode_cursor
+from utils.training.errors import InvalidArgumentError
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.job import Job, JobEvent, JobStatus, QueueStatistics
 from utils.training.job_queue.tables import CLAIMABLE, LEASED, LISTED, WHOLE_JOB, job, job_event
@@ -108,7 +109,9 @@ def _seconds(since: datetime | None, now: datetime) -> float:
 def page(connection: Connection, query: Select[Any], limit: int) -> tuple[list[Row[Any]], bool]:
     """At most ``limit`` rows, and whether there are more."""
     if not 1 <= limit <= _LARGEST_PAGE:
-        raise ValueError(f"limit is {limit}, 1 to {_LARGEST_PAGE} is allowed; page with cursor.")
+        raise InvalidArgumentError(
+            f"limit is {limit}, 1 to {_LARGEST_PAGE} is allowed; page with cursor."
+        )
     rows = list(connection.execute(query.limit(limit + 1)))
     return rows[:limit], len(rows) > limit
 

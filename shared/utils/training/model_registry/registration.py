@@ -13,6 +13,7 @@ from utils.training.artifact_digest import artifact_digest, artifact_size_bytes
 from utils.training.database import content_digest, utc_now
 from utils.training.database.checks import check_name, check_number
 from utils.training.database.prepared import Prepared
+from utils.training.errors import InvalidArgumentError
 from utils.training.model_registry.errors import AlreadyRegisteredError
 from utils.training.model_registry.tables import model, model_metric
 
@@ -104,7 +105,7 @@ def registered_before(connection: Connection, row: Mapping[str, Any], error: Int
             "choose another version."
         ) from error
     if row["parent_model_id"] is not None:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"parent_model_id is {row['parent_model_id']}, but there is no such model; "
             "register the parent first."
         ) from error

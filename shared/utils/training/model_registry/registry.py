@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from utils.training.artifact_digest import artifact_digest as digest_of
 from utils.training.database import Page, Store
 from utils.training.database.paging import check_limit
-from utils.training.errors import UnknownNameError
+from utils.training.errors import InvalidArgumentError, UnknownNameError
 from utils.training.model_registry import promotions, queries, registration
 from utils.training.model_registry.errors import UnknownModelError
 from utils.training.model_registry.records import (
@@ -147,7 +147,7 @@ class ModelRegistry(Store):
                 return queries.read_one(connection, queries.BY_VERSION, where)
             if tag is not None and not given[0] and not given[3]:
                 return _holder(connection, _known(tag), name, as_of)
-        raise ValueError(
+        raise InvalidArgumentError(
             "get_model takes model_id alone, tag (with name and as_of, if wanted), or name and "
             "version; give one of these combinations."
         )
@@ -355,7 +355,7 @@ def _holder(
     if name is None:
         names = queries.names_with(connection, tag, as_of)
         if len(names) > 1:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"Several names have a {tag} model: {', '.join(names)}; give the name of one."
             )
         if not names:

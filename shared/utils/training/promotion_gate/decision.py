@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.training.errors import InvalidArgumentError
+
 _ROUNDS = 2000
 _DRAWS_AT_ONCE = 5_000_000  # bounds the memory of large held-out sets
 
@@ -104,19 +106,23 @@ def paired_bootstrap(differences: np.ndarray, confidence: float) -> tuple[float,
 def _checked(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None]:
     challenger = np.asarray(measured.challenger_scores, dtype=np.float64)
     if challenger.size == 0:
-        raise ValueError("The challenger has no scores; measure it on at least one sample.")
+        raise InvalidArgumentError(
+            "The challenger has no scores; measure it on at least one sample."
+        )
     champion = None
     if measured.champion_scores is not None:
         champion = np.asarray(measured.champion_scores, dtype=np.float64)
         if champion.shape != challenger.shape:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"The challenger has {challenger.size} scores and the champion {champion.size}; "
                 "measure both on the same samples."
             )
     if not all(
         np.isfinite(scores).all() for scores in (challenger, champion) if scores is not None
     ):
-        raise ValueError("A score is NaN or Inf; a model that answers so is not to be promoted.")
+        raise InvalidArgumentError(
+            "A score is NaN or Inf; a model that answers so is not to be promoted."
+        )
     return challenger, champion
 
 
