@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, request
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
@@ -80,6 +80,7 @@ def validation_problem(error: ValidationError) -> Response:
 
 def answer_errors_with_problems(app: Flask) -> None:
     """Answer every error of an app with a problem document."""
+    _answer_faulty_values(app)
 
     @app.errorhandler(ProblemError)
     def own(error: ProblemError) -> Response:
@@ -116,4 +117,23 @@ def answer_errors_with_problems(app: Flask) -> None:
         return problem_response(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "The service failed; its log has the cause under this trace id.",
+        )
+
+
+def _answer_faulty_values(app: Flask) -> None:
+    """Refuse what only the decoder or the database finds wrong with a request."""
+
+    @app.errorhandler(DataError)
+    def unkeepable(error: DataError) -> Response:
+        log.info("A request held a value that no column can hold. %s", error.orig)
+        return problem_response(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "A number of the request is too large, or a text has a zero byte; send another.",
+        )
+
+    @app.errorhandler(RecursionError)
+    def too_deep(error: RecursionError) -> Response:
+        log.info("A request was nested too deeply. %s", error)
+        return problem_response(
+            HTTPStatus.BAD_REQUEST, "The body is nested too deeply; send a flatter one."
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 T = TypeVar("T")
 
@@ -13,9 +14,21 @@ MAX_PAGE = 200
 
 
 class Request(BaseModel):
-    """A request's body or query: unknown fields are refused by name."""
+    """A request's body or query: unknown fields are refused by name.
+
+    A text that no database or file can hold is refused wherever it stands: with a zero byte, or
+    with half a surrogate pair. So is a time that has no counterpart in UTC.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_kept(cls, value: Any) -> Any:
+        _check_texts(value)
+        if isinstance(value, datetime):
+            _check_time(value)
+        return value
 
 
 class PageQuery(Request):
@@ -40,6 +53,29 @@ def to_json(kind: Any, value: Any) -> bytes:
 def from_json(kind: Any, text: bytes | str) -> Any:
     """The inverse of :func:`to_json`."""
     return _adapter(kind).validate_json(text)
+
+
+def _check_texts(value: Any) -> None:
+    """See that all texts of a decoded JSON value can be kept, at any depth."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if "\0" in one:
+                raise ValueError("a text holds a zero byte; leave it out")
+            if not one.isascii() and any("\ud800" <= sign <= "\udfff" for sign in one):
+                raise ValueError("a text holds half a surrogate pair; send whole characters")
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
+
+
+def _check_time(value: datetime) -> None:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is beyond the years 1 to 9999 in UTC") from None
 
 
 @cache

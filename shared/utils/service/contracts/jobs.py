@@ -13,6 +13,7 @@ JobType = Literal["training", "evaluation", "export"]
 ARTIFACT = r"^artifact:[0-9a-f]{64}$"  # a file in the registry's store
 ENTRY_POINT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+MODEL_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"  # it stands in headers and metrics' labels
 
 
 class DataSource(Request):

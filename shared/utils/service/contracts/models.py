@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from utils.service.contracts.document import PageQuery, Request
-from utils.service.contracts.jobs import MODEL_NAME, Gate
+from utils.service.contracts.jobs import MODEL_NAME, MODEL_VERSION, Gate
 
 Tag = Literal["production", "staging", "experimental", "retired"]
 Digest = Field(pattern="^[0-9a-f]{64}$")
@@ -24,7 +24,7 @@ class ModelRegistration(Request):
     """A trained model: its bundle is an artifact of the registry's own store."""
 
     name: str = Field(pattern=MODEL_NAME)
-    version: str | None = Field(None, max_length=100)  # None: the next whole number
+    version: str | None = Field(None, pattern=MODEL_VERSION)  # None: the next whole number
     bundle_digest: str = Digest
     checkpoint_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     task_type: str = Field(max_length=100)
@@ -94,9 +94,10 @@ class PromotionRequest(Request):
 
 
 class RollbackRequest(Request):
-    """Why the version before comes back."""
+    """Why the version before comes back, and instead of which one; 0 stands for none."""
 
     reason: str = Field(min_length=1, max_length=500)
+    expected_current: int | None = Field(None, ge=0)
 
 
 class RunCreation(Request):
