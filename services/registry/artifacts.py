@@ -17,6 +17,7 @@ from utils.service.web import BEARER, role
 
 OFFSET = "Upload-Offset"
 LENGTH = "Upload-Length"
+_MAX_DIGITS = 18  # of a number in a header
 
 
 class ArtifactPath(BaseModel):
@@ -67,7 +68,7 @@ def routes(store: ArtifactStore, metrics: RegistryMetrics, max_bytes: int) -> AP
                 f"The artifact has {length} bytes, the limit here is {max_bytes}.",
             )
         try:
-            staged = store.append(path.digest, _number(OFFSET), _chunks(request.stream))
+            staged = store.append(path.digest, _number(OFFSET), _chunks(request.stream), length)
         except ArtifactError as error:
             headers = {OFFSET: str(store.staged_bytes(path.digest))}
             raise ProblemError(HTTPStatus.CONFLICT, str(error), headers) from error
@@ -101,10 +102,10 @@ def _counted(chunks: Iterator[bytes], metrics: RegistryMetrics) -> Iterator[byte
 
 def _number(header: str) -> int:
     text = request.headers.get(header, "")
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
         raise ProblemError(
             HTTPStatus.BAD_REQUEST,
-            f"The header {header} is {text!r}; give a whole number of bytes.",
+            f"The header {header} is {text[:40]!r}; give a whole number of bytes.",
         )
     return int(text)
 
@@ -115,7 +116,7 @@ def _start(size: int) -> int:
     first = wanted.removeprefix("bytes=").removesuffix("-")
     if not wanted.startswith("bytes=") or not wanted.endswith("-") or not first.isdecimal():
         return 0
-    if int(first) >= size:
+    if len(first) > _MAX_DIGITS or int(first) >= size:
         raise ProblemError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"The artifact has {size} bytes."
         )

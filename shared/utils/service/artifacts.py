@@ -75,26 +75,30 @@ class ArtifactStore:
         part = self._part(digest)
         return part.stat().st_size if part.exists() else 0
 
-    def append(self, digest: str, offset: int, chunks: Iterable[bytes]) -> int:
+    def append(
+        self, digest: str, offset: int, chunks: Iterable[bytes], length: int | None = None
+    ) -> int:
         """Add bytes to an upload, and return how many are staged now.
+
+        ``length`` is the artifact's announced size, where it is known: no more is read than that.
 
         Raises:
             ArtifactError: a ValueError; the offset is not where the upload stands, somebody else is
                 uploading it now, or it grows past the limit (it is dropped then).
         """
+        _check_offset(offset, self.staged_bytes(digest))  # a wrong one leaves no empty file
         with self._part(digest).open("ab") as part:
             self._lock(part, digest)
             staged = part.seek(0, 2)
-            if offset != staged:
-                raise ArtifactError(
-                    f"The offset is {offset}, and {staged} bytes are here; go on from there."
-                )
+            _check_offset(offset, staged)
+            limit = self._max_bytes if length is None else min(length, self._max_bytes)
             for chunk in chunks:
                 staged += len(chunk)
-                if staged > self._max_bytes:
-                    part.truncate(0)
+                if staged > limit:
+                    self._part(digest).unlink()
                     raise ArtifactError(
-                        f"The artifact is larger than {self._max_bytes} bytes, the limit here."
+                        f"The upload is larger than {limit} bytes, which is what was announced or "
+                        "the limit here; it is dropped."
                     )
                 part.write(chunk)
         return staged
@@ -157,6 +161,13 @@ class ArtifactStore:
             raise ArtifactError(
                 f"Somebody else is uploading {digest} now; try again later."
             ) from None
+
+
+def _check_offset(offset: int, staged: int) -> None:
+    if offset != staged:
+        raise ArtifactError(
+            f"The offset is {offset}, and {staged} bytes are here; go on from there."
+        )
 
 
 def _check(digest: str) -> None:
