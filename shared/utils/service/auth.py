@@ -93,8 +93,14 @@ def read_tokens(path: Path) -> list[Token]:
     """
     try:
         return TypeAdapter(list[Token]).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise InvalidConfigError([f"The tokens file {path} can't be used: {error}"]) from error
+    except ValidationError as error:
+        # Without what was given: somebody may have put a token where its digest belongs.
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'all'}: {e['msg']}" for e in error.errors()]
+        raise InvalidConfigError(
+            [f"The tokens file {path} can't be used: {'; '.join(faults)}."]
+        ) from None
 
 
 def write_tokens(path: Path, tokens: list[Token]) -> None:
