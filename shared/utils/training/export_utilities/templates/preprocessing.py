@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 KINDS = {"INT64": np.int64, "FP32": np.float32}  # the protocol's names
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # read by Pillow alone
+MAX_PIXELS = 25_000_000  # of an image that is sent: a small file may unpack to gigabytes
 NUM_BEST = 5  # next tokens, or classes, that an answer names
 
 
@@ -134,13 +136,17 @@ class Task:
             if not np.isfinite(pixels).all():
                 raise InputError("An image holds NaN or Inf; give finite numbers.")
             return pixels[None] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - grey
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
 
+        file = _image_file(example)
         try:
-            with Image.open(_image_file(example)) as image:
+            with Image.open(file, formats=IMAGE_FORMATS) as image:
+                _check_pixels(*image.size)
                 image = image.convert("L" if channels == 1 else "RGB").resize((width, height))  # noqa: PLW2901
                 pixels = np.asarray(image, dtype=np.float32) / 255
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # damaged bytes make Pillow raise anything
             raise InputError(f"An image can't be read: {error}.") from error
         return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -308,6 +314,14 @@ def read_examples(path: Path, modality: str) -> list:
     except (ValueError, UnicodeError) as error:
         raise InputError(f"{path} can't be read as {kind or 'text'}: {error}.") from error
     raise InputError(f"{path} is no .json, .jsonl or .csv file, and this model takes rows.")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"An image has {width} x {height} pixels, allowed are {MAX_PIXELS:,}; "
+            "send a smaller one."
+        )
 
 
 def _image_file(example: object) -> object:
