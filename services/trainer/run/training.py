@@ -95,6 +95,9 @@ def settings_of(config: TrainingJob) -> TrainingConfig:
     """
     settings = TrainingConfig.from_dict(config.training_config)
     settings.validate()
+    if settings.mlflow_tracking_uri is not None:
+        fault = "mlflow_tracking_uri is given; leave it out, the operator sets MLFLOW_TRACKING_URI."
+        raise InvalidConfigError([fault])
     if settings.strategy == "fsdp" and num_ranks() > 1:
         raise InvalidConfigError(
             [
