@@ -14,7 +14,7 @@ from utils.service.answers import answer, schema_of
 from utils.service.contracts.models import Evaluation, PromotionRequest, RollbackRequest
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, caller, role
-from utils.training.model_registry import Promotion, RegisteredModel
+from utils.training.model_registry import ConflictError, Promotion, RegisteredModel
 from utils.training.promotion_gate import GatePolicy, Measurement, Verdict, decide
 
 
@@ -72,8 +72,19 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
     @api.post("/names/<name>/rollback", security=BEARER, responses={200: schema_of(Promotion)})
     @role("submitter")
     def rollback(path: NamePath, body: RollbackRequest) -> Response:
-        """Put the production version before the present one back."""
-        promotion = stores.models.rollback(path.name, reason=body.reason, actor=caller().name)
+        """Put the production version before the present one back.
+
+        Sent again after a lost reply, with ``expected_current``, it goes no further back.
+        """
+        try:
+            promotion = stores.models.rollback(
+                path.name, body.reason, caller().name, body.expected_current
+            )
+        except ConflictError:
+            done = _done_before(stores, path.name, body)
+            if done is None:
+                raise
+            return answer(Promotion, done)
         return _announced(promotion)
 
     def _announced(promotion: Promotion) -> Response:
@@ -82,6 +93,15 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         return answer(Promotion, promotion)
 
     return api
+
+
+def _done_before(stores: Stores, name: str, body: RollbackRequest) -> Promotion | None:
+    """The rollback that the same request brought about, whose reply was lost."""
+    last = next(iter(stores.models.history(name, limit=1)), None)
+    if last is None or last.kind != "rollback" or not body.expected_current:
+        return None
+    asked = (last.replaced_model_id, last.reason, last.actor)
+    return last if asked == (body.expected_current, body.reason, caller().name) else None
 
 
 def _check_champion(stores: Stores, model: RegisteredModel, measured: int | None) -> None:

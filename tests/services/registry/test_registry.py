@@ -168,6 +168,23 @@ def test_production_is_behind_the_gate(callers, bundle):
     assert audit[0].actor == "submitter"
 
 
+def test_a_rollback_whose_reply_was_lost_goes_one_step_back_and_no_further(callers, bundle, served):
+    admin = callers["admin"]
+    models = [register(callers["trainer"], bundle) for _ in range(3)]
+    for model in models:
+        admin.promote(model.model_id, PromotionRequest(force=True, reason="a test"))
+    body = {"reason": "it misreads sevens", "expected_current": models[2].model_id}
+    headers = {"Authorization": "Bearer admin-token"}
+    url = f"{served}/v1/names/digits/rollback"
+    answers = [httpx.post(url, json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert admin.tagged("digits").model_id == models[1].model_id
+    other = httpx.post(url, json=body | {"reason": "another"}, headers=headers)
+    assert other.status_code == 409
+    assert admin.rollback("digits", "further").model_id == models[0].model_id
+
+
 def test_a_verdict_against_another_champion_than_the_present_one_opens_no_gate(callers, bundle):
     trainer, submitter = callers["trainer"], callers["submitter"]
     one, two, three = (register(trainer, bundle) for _ in range(3))

@@ -159,8 +159,9 @@ class RegistryClient:
         return self._post(f"/v1/models/{model_id}/promote", promotion, Promotion)
 
     def rollback(self, name: str, reason: str) -> Promotion:
-        """Put the production version before the present one back."""
-        body = {"reason": reason}
+        """Put the production version before the present one back; one step, however often sent."""
+        current = self.tagged(name)
+        body = {"reason": reason, "expected_current": current.model_id if current else 0}
         response = self._service.call("POST", f"/v1/names/{name}/rollback", body=body)
         promotion: Promotion = from_json(Promotion, response.content)
         return promotion
