@@ -20,6 +20,8 @@ from utils.service.http import RemoteError, ServiceClient
 
 pytestmark = pytest.mark.chaos
 
+GRACE = timedelta(minutes=5)  # a time that is less late was not missed
+
 
 @pytest.fixture
 def calm(own_platform):
@@ -41,7 +43,7 @@ def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until)
                 name=misfire,
                 job_type="training",
                 config=digits_job(misfire),
-                schedule_expr="* * * * *",
+                schedule_expr="0 * * * *",
                 misfire=misfire,
                 overlap="queue",
             )
@@ -49,9 +51,10 @@ def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until)
         for misfire in ("skip", "once", "all")
     }
     calm.services["scheduler"].child.kill()
-    due = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
+    now = datetime.now(UTC)
+    hours = [now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=n) for n in range(4)]
     with psycopg.connect(calm.database_url, autocommit=True) as connection:
-        connection.execute("UPDATE schedule SET next_run_at = %s", [due])
+        connection.execute("UPDATE schedule SET next_run_at = %s", [hours[-1]])
     with recovery(tried=3):
         calm.services["scheduler"].start()
         calm.services["scheduler"].wait()
@@ -61,24 +64,23 @@ def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until)
                 for schedule in calm.scheduler.list_schedules().items
             )
         )
-    missed = [due + timedelta(minutes=n) for n in range(3)]
-    times = {}
+    missed = {hour for hour in hours if now - hour > GRACE}
+    made_up = {}
     for misfire, schedule_id in made.items():
         history = calm.scheduler.schedule_history(schedule_id)
-        run = [time for time in history if time.job_id is not None]
+        run = [time for time in history if time.job_id is not None and time.occurrence in missed]
         assert len({time.job_id for time in run}) == len(run)
-        times[misfire] = sum(time.occurrence in missed for time in run)
-    assert times["all"] == 3
-    assert times["once"] == 1
-    assert times["skip"] <= 1  # the newest is not yet late
+        made_up[misfire] = len(run)
+    assert made_up == {"skip": 0, "once": 1, "all": len(missed)}
 
 
-def test_a_cancel_is_heard_in_every_state(calm, as_trainer, record_property):
+def test_a_cancel_is_heard_in_every_state(calm, as_trainer, until, record_property):
     def submit(**values):
         return calm.scheduler.submit("training", digits_job("cancelled"), **values)
 
     def claimed():
-        return as_trainer.claim("w", job_id=submit().job_id, lease_seconds=600)
+        job_id = submit().job_id  # passed over while the nudge's sender has a hand on it
+        return until(lambda: as_trainer.claim("w", job_id=job_id, lease_seconds=600))
 
     def started():
         job = claimed()
