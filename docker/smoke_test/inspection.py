@@ -45,10 +45,9 @@ def size_of(image: str, base: str) -> str:
     """Megabytes over the base, and of each layer."""
     found = [json.loads(engine("image", "inspect", name).stdout)[0] for name in (image, base)]
     over = (found[0]["Size"] - found[1]["Size"]) / _MEGABYTE
-    layers = len(found[1]["RootFS"]["Layers"])
-    lines = engine("history", "--human=false", "--format", "{{.Size}}", image).stdout.splitlines()
-    history = [line.rstrip("B ") for line in lines]
-    own = [int(size) / _MEGABYTE for size in history[: len(history) - layers]]
+    base_layers = len(engine("history", "--format", "{{.Size}}", base).stdout.splitlines())
+    sizes = engine("history", "--format", "{{.Size}}", image).stdout.splitlines()
+    own = [size.replace(" ", "") for size in sizes[: len(sizes) - base_layers]]
     return f"{over:.0f} MB over the base: " + " + ".join(
-        f"{size:.1f}" for size in reversed(own) if size >= 0.05
+        size for size in reversed(own) if not size.startswith("0B")
     )
