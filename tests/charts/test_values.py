@@ -108,10 +108,6 @@ def test_a_key_without_a_comment_is_found():
             "trainers.pools.cpu.keda.enabled=true,trainers.pools.cpu.keda.cooldownSeconds=60",
             "trainers.pools.cpu: keda.cooldownSeconds is 60, at least the grace period of 120",
         ),
-        (
-            "trainers.pools.cpu.gpus=2,trainers.pools.cpu.processesPerJob=4",
-            "trainers.pools.cpu: processesPerJob is 4, and gpus is 2",
-        ),
     ],
 )
 @pytest.mark.parametrize("major", [3, 4])
