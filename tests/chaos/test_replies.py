@@ -33,10 +33,17 @@ class LossyProxy(ThreadingHTTPServer):
 
 
 class _Passing(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    def _body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        return b"".join(pieces)
 
     def _pass_on(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         dropped = ("host", "content-length", "connection", "transfer-encoding")
         headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
         proxy = self.server
@@ -44,7 +51,6 @@ class _Passing(BaseHTTPRequestHandler):
         what = (self.command, self.path.partition("?")[0])
         if self.command != "GET" and answer.is_success and what not in proxy.lost:
             proxy.lost.add(what)
-            self.close_connection = True
             return
         self.send_response(answer.status_code)
         for name, value in answer.headers.items():

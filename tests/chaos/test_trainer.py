@@ -126,10 +126,9 @@ def test_a_trainer_whose_disk_is_full_goes_on_when_it_is_not(
         platform.start_trainers("trainer-full", WORK_FOLDER=tmp_path / "work")
         job = platform.scheduler.submit("training", slow_job("full"))
         platform.wait_for(job, is_past(30))
-        with (tmp_path / "filler").open("wb") as file, suppress(OSError):
+        with (tmp_path / "filler").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
-                file.flush()
         with recovery():
             failed = platform.wait_for(job, lambda found: found.attempt > 1 or found.is_finished)
             assert not failed.is_finished, failed.error
