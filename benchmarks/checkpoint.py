@@ -26,7 +26,7 @@ from torch import nn
 from benchmarks.figures import Figure
 from utils.training.engine import CheckpointManager
 
-NUM_ROUNDS = 7
+NUM_ROUNDS = 9
 NUM_BASE_STEPS = 6
 VOCABULARY = 24_000
 
@@ -157,9 +157,11 @@ def _measure_round(
     plain = folder / "plain.pt"
     plain.unlink(missing_ok=True)
     seconds.plain_save.append(_timed(lambda: torch.save(_state(subject), plain)))
-    base = statistics.median(_timed(subject.step) for _ in range(NUM_BASE_STEPS))
+    base = _undisturbed(subject)
     seconds.stall.append(_timed(lambda: _save(manager, subject, blocking=False)))
-    seconds.slow_down.append(_slow_down(manager, subject, base))
+    num_steps, disturbed = _steps_while_saving(manager, subject)
+    base = statistics.median(base + _undisturbed(subject))
+    seconds.slow_down.append(disturbed - num_steps * base)
     seconds.blocking_save.append(_timed(lambda: _save(manager, subject, blocking=True)))
     _forget(plain)
     seconds.plain_load.append(
@@ -200,13 +202,17 @@ def _save(manager: CheckpointManager, subject: Subject, *, blocking: bool) -> Pa
     )
 
 
-def _slow_down(manager: CheckpointManager, subject: Subject, base: float) -> float:
-    """Extra seconds of the steps that ran until the file was on disk."""
+def _undisturbed(subject: Subject) -> list[float]:
+    return [_timed(subject.step) for _ in range(NUM_BASE_STEPS)]
+
+
+def _steps_while_saving(manager: CheckpointManager, subject: Subject) -> tuple[int, float]:
+    """How many steps ran until the file was on disk, and the seconds that they took."""
     num_steps, start = 0, time.perf_counter()
     while manager.is_saving:
         subject.step()
         num_steps += 1
-    return max(0.0, time.perf_counter() - start - num_steps * base)
+    return num_steps, time.perf_counter() - start
 
 
 def _copies_in_memory(manager: CheckpointManager, subject: Subject) -> float:
