@@ -101,7 +101,7 @@ class Container:
     def health_command(self) -> list[str]:
         """What its image asks to learn whether it lives."""
         image = json.loads(engine("image", "inspect", self.image).stdout)[0]
-        health = image.get("HealthCheck") or image["Config"]["Healthcheck"]
+        health = image.get("Healthcheck") or image["Config"]["Healthcheck"]
         kind, *command = health["Test"]
         assert kind == "CMD"
         return command
