@@ -33,10 +33,10 @@ class Platform:
             name: httpx.Client(base_url=url, trust_env=False, timeout=30)
             for name, url in self.urls.items()
         }
-        self.registry = {
-            role: RegistryClient(ServiceClient(self.urls["registry"], stack.token_files[role]))
-            for role in ROLES
+        self._services = {
+            role: ServiceClient(self.urls["registry"], stack.token_files[role]) for role in ROLES
         }
+        self.registry = {role: RegistryClient(client) for role, client in self._services.items()}
         self.scheduler = {
             role: SchedulerClient(self.urls["scheduler"], stack.token_files[role]) for role in ROLES
         }
@@ -120,9 +120,8 @@ class Platform:
         assert not found, f"{whose} tells {found}"
 
     def close(self):
-        for client in self.clients.values():
-            client.close()
-        for client in self.scheduler.values():
+        callers = (self.clients, self._services, self.scheduler)
+        for client in (client for named in callers for client in named.values()):
             client.close()
 
     def _add_expired_token(self):

@@ -361,13 +361,15 @@ def test_an_odd_body_is_refused_everywhere(kind, platform, tried):
             method,
             filled(path),
             content=BODIES[kind],
-            headers={"Content-Type": "application/json"},
+            # A connection whose body was not read to its end is closed behind the answer.
+            headers={"Content-Type": "application/json", "Connection": "close"},
         )
         assert response.status_code < 500, (path, response.text)
         if not path.endswith(("/pause", "/resume", "/cancel")):
             assert response.status_code >= 400, (path, response.text)
         tried("hostile inputs", "bodies")
     assert platform.state() == before
+    assert not [s.name for s in platform.stack.state.services if s.restarts]
 
 
 class Exchange:
