@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _BEATS_IN_A_LEASE = 4
 _LONGEST_BEAT_SECONDS = 1.0  # a cancel is not long on its way
+_PATIENCE_SECONDS = 2.0  # the next beat, or the next piece, tries again anyway
 _LOG_SECONDS = 1.0
 _LOG_BYTES = 100_000  # of one piece
 _OVER = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
@@ -42,7 +43,7 @@ class Lifeline:
             SchedulerClient(
                 settings.scheduler_url,
                 settings.token_file,
-                patience_seconds=settings.lease_seconds / _BEATS_IN_A_LEASE,
+                patience_seconds=min(settings.lease_seconds / _BEATS_IN_A_LEASE, _PATIENCE_SECONDS),
             )
             for _ in range(2)
         ]

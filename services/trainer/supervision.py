@@ -21,6 +21,7 @@ from utils.training.job_queue import Job
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
+_LAST_PATIENCE_SECONDS = 3.0  # for the last word of a worker that must go
 _INTERRUPTED = (128 + signal.SIGTERM, -signal.SIGTERM)  # it saved its state, or was not there yet
 
 
@@ -87,6 +88,9 @@ class Supervisor:
         job_id, token = job.job_id, job.fencing_token
         if line.is_lost:
             return
+        if self._should_stop():
+            # A scheduler that goes too hears nothing; the lease runs out, and says the same.
+            self._scheduler.patience_seconds = _LAST_PATIENCE_SECONDS
         if exit_code == 0 and outcome is not None and outcome.outcome == "completed":
             self._scheduler.finish(job_id, token, "completed", result=outcome.result)
         elif line.is_cancelled:
