@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,14 @@ def tried(record_property):
         record_property(_TRIED, (kind, what, number))
 
     return count
+
+
+def pytest_collection_modifyitems(items):
+    """All that stands beside this file belongs to ``make security``."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("security")
 
 
 def pytest_terminal_summary(terminalreporter):
