@@ -55,7 +55,7 @@ def trainctl(stack):
 @pytest.fixture(scope="package")
 def trained(stack):
     """A job that has trained and promoted a version of the digits."""
-    words = ("submit", "--sample", "digits", "--epochs", "2", "--reason", "to test", "--watch")
+    words = ("submit", "--sample", "digits", "--epochs", "20", "--reason", "to test", "--watch")
     result = call(*words, folder=stack.folder)
     assert result.code == 0, (result.out, result.err)
     return SimpleNamespace(job_id=1, watched=result.out)

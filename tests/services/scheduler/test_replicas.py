@@ -197,7 +197,8 @@ def test_one_window_told_to_both_submits_one_job(pair, config):
 def test_a_silent_trainer_loses_its_job_once(pair, config):
     one, two = pair.replicas
     job = one.as_role.submitter.submit("training", config)
-    one.as_role.trainer.claim("silent", job_id=job.job_id, lease_seconds=1)
+    # The sender of its nudge may hold the job for a moment.
+    wait_until(lambda: one.as_role.trainer.claim("silent", job_id=job.job_id, lease_seconds=1))
     again = wait_until(
         lambda: (found := two.as_role.reader.get_job(job.job_id)).status == "pending" and found
     )
