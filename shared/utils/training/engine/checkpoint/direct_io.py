@@ -19,6 +19,7 @@ import xxhash
 
 BLOCK_BYTES = 4 << 20  # a multiple of any page or sector; fits the processor's cache
 
+_FEW_BYTES = 1 << 12
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux has it
 
 
@@ -43,8 +44,13 @@ class BlockWriter:
         Raises:
             OSError: the disk is full.
         """
+        self.num_bytes += len(data)
+        end = self._num_filled + len(data)
+        if len(data) <= _FEW_BYTES and end < BLOCK_BYTES:  # most calls, and none takes long
+            self._block[self._num_filled : end] = data
+            self._num_filled = end
+            return
         source = np.frombuffer(data, dtype=np.uint8)
-        self.num_bytes += len(source)
         while len(source):
             target = self._values[self._num_filled : self._num_filled + len(source)]
             np.copyto(target, source[: len(target)])  # without the interpreter's lock
