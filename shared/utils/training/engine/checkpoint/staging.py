@@ -62,6 +62,8 @@ class HostBuffers:
             self.release()  # before the new block, so that there is never a second copy
             self._block, self._num_bytes = _allocate(total), total
             self._owner_process = os.getpid()
+            # After a fork torch makes its thread pool anew, and fails where two threads ask first.
+            torch.set_num_threads(torch.get_num_threads())
         return [
             torch.frombuffer(self._block, dtype=torch.uint8, count=size, offset=start)
             if size
