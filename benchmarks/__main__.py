@@ -9,7 +9,16 @@ from pathlib import Path
 
 from benchmarks.figures import show
 
-HELPERS = {"__main__", "figures", "interleaving", "pairing", "peers", "workloads"}
+HELPERS = {
+    "__main__",
+    "figures",
+    "interleaving",
+    "pairing",
+    "peers",
+    "platform",
+    "processes",
+    "workloads",
+}
 
 
 def names() -> list[str]:

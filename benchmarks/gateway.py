@@ -12,20 +12,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import urllib3
 
 from benchmarks.figures import Figure
+from benchmarks.platform import child, client, registry, service, write_roles
 from services.trainer.samples import load_sample
-from utils.service.auth import Role, Token, write_tokens
 from utils.service.clients.registry import RegistryClient
 from utils.service.contracts.models import ModelRegistration, PromotionRequest
-from utils.service.embedded.child import Child, free_port
+from utils.service.embedded.child import free_port
 from utils.service.embedded.valkey import ValkeyServer
-from utils.service.http import ServiceClient
 from utils.service.packing import pack
 from utils.training.database import open_database
 from utils.training.export_utilities import create_export_bundle
@@ -34,8 +33,6 @@ from utils.training.training_config import TrainingConfig
 ROUNDS = 20
 REQUESTS = 50  # of a round
 WARM_UP = 100
-START_SECONDS = 120
-ROLES: tuple[Role, ...] = ("reader", "trainer", "admin")
 
 Ask = Callable[[], None]
 
@@ -46,7 +43,7 @@ def run() -> list[Figure]:
         folder = Path(name)
         bundle = export(folder)
         redis_url = stack.enter_context(ValkeyServer(folder / "valkey")).url()
-        registry_url = stack.enter_context(registry(folder, bundle))
+        registry_url = stack.enter_context(registry_with(bundle, folder))
         plain = stack.enter_context(plain_server(folder, bundle))
         asks = {"plain": asking(f"{plain}/v2/models/digits/infer", bundle)}
         for backend in ("onnx", "torchserve"):
@@ -128,19 +125,12 @@ def export(folder: Path) -> Path:
 
 
 @contextmanager
-def registry(folder: Path, bundle: Path) -> Iterator[str]:
+def registry_with(bundle: Path, folder: Path) -> Iterator[str]:
     """A registry whose production version is the bundle."""
-    write_tokens(folder / "tokens.json", [Token.of(r, r, f"{r}-token") for r in ROLES])
-    for role in ROLES:
-        (folder / role).write_text(f"{role}-token")
+    write_roles(folder)
     open_database(str(folder / "registry.db")).dispose()  # with its tables
-    values = {
-        "DATABASE_URL": folder / "registry.db",
-        "STORE_URL": folder / "store",
-        "STAGING_FOLDER": folder / "staging",
-    }
-    with service("registry", folder, values) as url:
-        trainer, admin = (RegistryClient(ServiceClient(url, folder / r)) for r in ROLES[1:])
+    with registry(folder, folder / "registry.db") as served:
+        trainer = RegistryClient(client(served.url, folder, "trainer"))
         pack(bundle, folder / "bundle.tar")
         digest = trainer.upload(folder / "bundle.tar")
         model = trainer.register(
@@ -148,8 +138,10 @@ def registry(folder: Path, bundle: Path) -> Iterator[str]:
                 name="digits", bundle_digest=digest, task_type="vision_classification"
             )
         )
-        admin.promote(model.model_id, PromotionRequest(force=True, reason="to be measured"))
-        yield url
+        RegistryClient(client(served.url, folder, "admin")).promote(
+            model.model_id, PromotionRequest(force=True, reason="to be measured")
+        )
+        yield served.url
 
 
 @contextmanager
@@ -162,20 +154,8 @@ def gateway(folder: Path, registry_url: str, redis_url: str, backend: str) -> It
         "WORK_FOLDER": folder / backend,
         "BACKEND": backend,
     }
-    with service("serving", folder, values) as url:
-        yield url
-
-
-@contextmanager
-def service(name: str, folder: Path, values: Mapping[str, object]) -> Iterator[str]:
-    """One of the platform's services, once it is ready."""
-    port = free_port()
-    values = {**values, "PORT": port, "TOKENS_FILE": folder / "tokens.json"}
-    prefix = f"TRAINING_{name.upper()}"
-    env = os.environ | {f"{prefix}_{key}": str(value) for key, value in values.items()}
-    command = [sys.executable, "-m", f"services.{name}"]
-    with child(name, folder, command, env, f"http://127.0.0.1:{port}", "/readyz") as url:
-        yield url
+    with service("serving", folder, values) as served:
+        yield served.url
 
 
 @contextmanager
@@ -186,26 +166,5 @@ def plain_server(folder: Path, bundle: Path) -> Iterator[str]:
     command += ["--worker-class=gthread", "--threads=8", f"--bind=127.0.0.1:{port}"]
     command += ["--keep-alive=75", "--no-control-socket"]
     env = {**os.environ, "PLAIN_SERVER_MODEL": str(bundle / "artifacts" / "model.onnx")}
-    with child("plain", folder, command, env, f"http://127.0.0.1:{port}", "/") as url:
-        yield url
-
-
-@contextmanager
-def child(
-    name: str, folder: Path, command: list[str], env: dict[str, str], url: str, path: str
-) -> Iterator[str]:
-    """A process that answers at a URL."""
-    process = Child(name, folder / f"{name}.log")
-    process.start(command, env=env, cwd=Path(__file__).parents[1])
-    try:
-        process.wait_until(lambda: _answers(url + path), START_SECONDS)
-        yield url
-    finally:
-        process.stop()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return bool(urllib3.request("GET", url, retries=False).status == 200)
-    except urllib3.exceptions.HTTPError:
-        return False
+    with child("plain", folder, command, env, f"http://127.0.0.1:{port}", "/") as served:
+        yield served.url

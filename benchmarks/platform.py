@@ -1,0 +1,86 @@
+"""The platform's services as processes of their own, for the benchmarks that speak to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import urllib3
+
+from utils.service.auth import Role, Token, write_tokens
+from utils.service.embedded.child import Child, free_port
+from utils.service.http import ServiceClient
+
+START_SECONDS = 120
+NO_LIMIT = "1000000/minute"
+ROLES: tuple[Role, ...] = ("reader", "submitter", "trainer", "admin")
+
+
+class Served(NamedTuple):
+    """Where a process answers, and which one it is."""
+
+    url: str
+    pid: int
+
+
+def write_roles(folder: Path) -> None:
+    """A token of each role in the file of its name, and the file that services know them by."""
+    write_tokens(folder / "tokens.json", [Token.of(r, r, f"{r}-token") for r in ROLES])
+    for role in ROLES:
+        (folder / role).write_text(f"{role}-token")
+
+
+def client(url: str, folder: Path, role: Role) -> ServiceClient:
+    """A service, as a role speaks to it."""
+    return ServiceClient(url, folder / role)
+
+
+@contextmanager
+def registry(folder: Path, database: str | Path) -> Iterator[Served]:
+    """A registry on a database that has its tables."""
+    values = {
+        "DATABASE_URL": database,
+        "STORE_URL": folder / "store",
+        "STAGING_FOLDER": folder / "staging",
+        "RATE_LIMIT": NO_LIMIT,
+    }
+    with service("registry", folder, values) as served:
+        yield served
+
+
+@contextmanager
+def service(name: str, folder: Path, values: Mapping[str, object]) -> Iterator[Served]:
+    """One of the platform's services, once it is ready."""
+    port = free_port()
+    values = {**values, "PORT": port, "TOKENS_FILE": folder / "tokens.json"}
+    prefix = f"TRAINING_{name.upper()}"
+    env = os.environ | {f"{prefix}_{key}": str(value) for key, value in values.items()}
+    command = [sys.executable, "-m", f"services.{name}"]
+    with child(name, folder, command, env, f"http://127.0.0.1:{port}", "/readyz") as served:
+        yield served
+
+
+@contextmanager
+def child(
+    name: str, folder: Path, command: list[str], env: Mapping[str, str], url: str, path: str
+) -> Iterator[Served]:
+    """A process that answers at a URL."""
+    process = Child(name, folder / f"{name}.log")
+    process.start(command, env=env, cwd=Path(__file__).parents[1])
+    try:
+        process.wait_until(lambda: _answers(url + path), START_SECONDS)
+        assert process.pid is not None
+        yield Served(url, process.pid)
+    finally:
+        process.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(urllib3.request("GET", url, retries=False).status == 200)
+    except urllib3.exceptions.HTTPError:
+        return False
