@@ -15,8 +15,9 @@ HELPERS = {
     "interleaving",
     "pairing",
     "peers",
-    "platform",
     "processes",
+    "training_script",
+    "usage",
     "workloads",
 }
 

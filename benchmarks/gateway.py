@@ -19,7 +19,7 @@ from pathlib import Path
 import urllib3
 
 from benchmarks.figures import Figure
-from benchmarks.platform import child, client, registry, service, write_roles
+from benchmarks.processes import child, client, registry, service, write_roles
 from services.trainer.samples import load_sample
 from utils.service.clients.registry import RegistryClient
 from utils.service.contracts.models import ModelRegistration, PromotionRequest

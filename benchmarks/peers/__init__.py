@@ -1,4 +1,4 @@
-"""Other engines, in an environment of their own that `python -m benchmarks.peers` builds."""
+"""Other engines and MLflow, in environments that `python -m benchmarks.peers` builds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-peers"
+MLFLOW = ROOT / ".venv-mlflow"
 
 
 def measured(workload: str, accumulation_steps: int) -> dict[str, tuple[float, float]]:
