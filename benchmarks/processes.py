@@ -41,13 +41,14 @@ def client(url: str, folder: Path, role: Role) -> ServiceClient:
 
 
 @contextmanager
-def registry(folder: Path, database: str | Path) -> Iterator[Served]:
+def registry(folder: Path, database: str | Path, **more: object) -> Iterator[Served]:
     """A registry on a database that has its tables."""
     values = {
         "DATABASE_URL": database,
         "STORE_URL": folder / "store",
         "STAGING_FOLDER": folder / "staging",
         "RATE_LIMIT": NO_LIMIT,
+        **more,
     }
     with service("registry", folder, values) as served:
         yield served
