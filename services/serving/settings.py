@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from utils.service.rates import RATE
 from utils.service.settings import WebSettings, words
 
 PREFIX = "TRAINING_SERVING"
@@ -23,7 +24,7 @@ class ServingSettings(WebSettings):
     model_names: Annotated[tuple[str, ...], BeforeValidator(words)] = ()  # none: all names
 
     max_body_bytes: int = Field(8 * 1024**2, ge=1024)
-    rate_limit: str = "120000/minute"  # of one caller
+    rate_limit: str = Field("120000/minute", pattern=RATE)  # of one caller, on one route
     max_batch: int = Field(256, ge=1)  # examples in one request
     sample_rate: float = Field(1.0, ge=0, le=1)  # of the requests that are told to the monitor
     summary_queue: int = Field(10_000, ge=1)  # summaries that wait to be sent

@@ -157,10 +157,10 @@ def test_a_body_over_the_limit_is_refused(tokens_file):
 
 def test_more_calls_than_the_rate_allows_are_refused_for_that_caller_only(tokens_file):
     client = make_app(tokens_file, rate_limit="2/minute").test_client()
-    statuses = [
-        client.get("/v1/items", headers=bearer("reader-token")).status_code for _ in range(3)
-    ]
-    assert statuses == [200, 200, 429]
+    answers = [client.get("/v1/items", headers=bearer("reader-token")) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert "rob sent more requests than 2/minute" in answers[-1].json["detail"]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
     assert client.get("/v1/items", headers=bearer("admin-token")).status_code == 200
     assert [client.get("/healthz").status_code for _ in range(5)] == [200] * 5
 
@@ -258,9 +258,10 @@ def test_every_fault_of_the_settings_is_reported_at_once():
                 "TRAINING_SAMPLE_PROT": "8000",
                 "TRAINING_SAMPLE_PORT": "70000",
                 "TRAINING_SAMPLE_HOST_FILE": "/nowhere",
+                "TRAINING_SAMPLE_RATE_LIMIT": "many",
             },
         )
-    assert len(caught.value.faults) == 4
+    assert len(caught.value.faults) == 5
     assert "Did you mean: TRAINING_SAMPLE_PORT?" in str(caught.value)
 
 

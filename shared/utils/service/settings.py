@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from utils.service.rates import RATE
 from utils.training.errors import InvalidConfigError, UnknownNameError
 
 _FILE_SUFFIX = "_FILE"
@@ -29,7 +30,7 @@ class WebSettings(Settings):
     port: int = Field(8000, ge=1, le=65535)
     tokens_file: Path  # who may call, and in which role
     max_body_bytes: int = Field(1024 * 1024, ge=1024)  # of a JSON request
-    rate_limit: str = "600/minute"  # of one caller
+    rate_limit: str = Field("600/minute", pattern=RATE)  # of one caller, on one route
     threads: int = Field(8, ge=1, le=256)
 
 
