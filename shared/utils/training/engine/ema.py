@@ -48,7 +48,7 @@ class ExponentialMovingAverage:
         """Move the average towards the present weights."""
         self.num_updates += 1
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(self._averages, self._weights, 1.0 - decay)
+        torch._foreach_lerp_(_own_parts(self._averages), _own_parts(self._weights), 1.0 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -117,4 +117,9 @@ def _floating_tensors(model: nn.Module) -> tuple[list[str], list[Tensor]]:
 
 @torch.no_grad()
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
-    torch._foreach_copy_(targets, sources)
+    torch._foreach_copy_(_own_parts(targets), _own_parts(sources))
+
+
+def _own_parts(tensors: list[Tensor]) -> list[Tensor]:
+    """Return this rank's parts of sharded tensors, since those know not every fused operation."""
+    return [t.to_local() if hasattr(t, "to_local") else t for t in tensors]

@@ -46,5 +46,8 @@ def runs(tmp_path_factory):
         for after in ("ddp", "fsdp")
     ]
     orders.append(order(two / "undisturbed", 2, **DISTURBED))
+    bundle = {"export_bundle": True, "export_formats": ["onnx"], "ema_decay": 0.5}
+    bundle |= {"export_dir": str(two / "exports"), "save_safetensors": True}
+    orders.append(order(two / "exported", 2, "fsdp", config=bundle))
     launch(two, orders, 2)
     return Runs(alone, four, two)

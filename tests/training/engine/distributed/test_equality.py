@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 
 from tests.training.engine.distributed import worker
 from tests.training.engine.distributed.launching import order, result, step_checkpoint
 from utils.training.engine import CheckpointManager
 from utils.training.engine.checkpoint.weights import export_checkpoint
+from utils.training.engine.distributed.blueprint import blueprint_of, whole_model
 
 
 def assert_same_weights(one, other, tolerance=1e-6):
@@ -65,6 +68,34 @@ def test_a_sharded_checkpoint_loads_whole_and_exports_to_one_file(runs, tmp_path
     for name, weight in trained["weights"].items():
         assert torch.equal(weight, state["model_state_dict"][name])
         assert torch.equal(weight, exported[name])
+
+
+def test_a_bundle_of_shards_answers_as_the_best_weights_do(runs):
+    exported = result(runs.two / "exported")
+    assert exported["export_path"] == result(runs.two / "exported", rank=1)["export_path"]
+    model = worker.Net().eval()
+    model.load_state_dict(load_file(exported["weights_path"]))
+    (path,) = Path(exported["export_path"]).glob("**/*.onnx")
+    rows = worker.Samples(16).rows
+    (answers,) = InferenceSession(path).run(["logits"], {"x": rows.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(answers), model(rows), rtol=0, atol=1e-5)
+
+
+def test_a_blueprint_takes_no_memory_and_keeps_ties_and_buffers():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3)
+    )
+    model[2].weight = model[0].weight
+    model[1].register_buffer("scale", torch.tensor(2.0), persistent=False)
+    blueprint = blueprint_of(model)
+    assert all(parameter.is_meta for parameter in blueprint.parameters())
+    weights = {name: torch.full_like(weight, 3) for name, weight in model.state_dict().items()}
+    whole = whole_model(blueprint, weights)
+    assert whole[0].weight is whole[2].weight
+    assert whole[0].weight.eq(3).all()
+    assert whole[1].scale == 2
+    assert not model[0].weight.eq(3).any()
 
 
 def test_a_damaged_shard_is_not_taken_for_a_whole_checkpoint(runs, tmp_path):

@@ -47,19 +47,21 @@ class Net(nn.Module):
 class Samples:
     """Rows labelled by their greatest value; some count nothing, so that ranks weigh unalike."""
 
-    def __init__(self, count, faulty_rank=None, seconds=0.0):
+    def __init__(self, count, faulty_rank=None, seconds=0.0, raised=None):
         generator = torch.Generator().manual_seed(count)
         self.rows = torch.randn(count, 5, generator=generator)
         self.labels = self.rows[:, :4].argmax(1)
         self.labels[::3] = -100
         self.faulty_rank = faulty_rank
         self.seconds = seconds
+        self.raised = raised  # a file whose time tells when
 
     def __len__(self):
         return len(self.rows)
 
     def __getitem__(self, index):
         if self.faulty_rank is not None and self.faulty_rank == int(os.environ.get("RANK", "0")):
+            self.raised.touch()
             raise ValueError("sample 7 is torn")
         time.sleep(self.seconds)
         return {"x": self.rows[index], "labels": self.labels[index]}
@@ -97,7 +99,9 @@ def run(order):
         device="cpu",
         **order["config"],
     )
-    train = Samples(order["samples"], order.get("faulty_rank"), order.get("seconds", 0.0))
+    train = Samples(
+        order["samples"], order.get("faulty_rank"), order.get("seconds", 0.0), folder / "raised"
+    )
     progress = Progress(folder, order.get("stop_after"))
     progress.trainer = trainer = Trainer(model, None, config, SPEC, hooks=progress)
     try:
@@ -118,6 +122,8 @@ def run(order):
             "metrics": {c: summary[c].tolist() for c in columns},
             "step": results["global_step"],
             "checkpoint_path": str(results["checkpoint_path"]),
+            "export_path": str(results.get("export_path")),
+            "weights_path": str(results.get("weights_path")),
         },
         folder / f"result{rank}.pt",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from safetensors.torch import save_file, save_model
-from torch import nn
+from torch import Tensor, nn
 
 from utils.training.engine.checkpoint.atomic_file import atomic_file
 from utils.training.engine.checkpoint.file import read_checkpoint
@@ -52,16 +52,28 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:
         FileNotFoundError: there is no such checkpoint.
         CorruptCheckpointError: a RuntimeError; it is not what was written.
     """
-    checkpoint, path = Path(checkpoint), Path(path)
-    state = assembled(checkpoint, read_checkpoint(checkpoint))
-    averages = (state["custom_state"].get("average") or {}).get("averages", {})
-    weights = state["model_state_dict"] | averages
+    path = Path(path)
+    weights = weights_of(Path(checkpoint))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         whole = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
         save_file(whole, file.name, metadata={"format": "pt"})
         _settle(file)
     return path
+
+
+def weights_of(checkpoint: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's weights, the averaged ones where there are, whole and on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        CorruptCheckpointError: a RuntimeError; it is not what was written.
+    """
+    state = assembled(checkpoint, read_checkpoint(checkpoint))
+    averages = (state["custom_state"].get("average") or {}).get("averages", {})
+    weights: dict[str, Tensor] = state["model_state_dict"]
+    weights.update({name: average for name, average in averages.items() if name in weights})
+    return weights
 
 
 def _settle(file: BinaryIO) -> None:

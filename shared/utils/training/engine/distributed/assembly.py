@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from utils.training.engine.checkpoint import CheckpointManager
 from utils.training.engine.distributed.accumulator import RankAccumulator
+from utils.training.engine.distributed.blueprint import blueprint_of
 from utils.training.engine.distributed.checkpoints import FirstRankCheckpoints
 from utils.training.engine.distributed.loops import RankTrainingLoop, RankValidationLoop
 from utils.training.engine.distributed.models import RankModel, Replicas, Shards
@@ -29,11 +30,13 @@ class RankParts:
         world: the ranks.
         parallel: the model over them.
         stop: hears of a rank's wish to stop.
+        blueprint: of the whole model, where the first rank is to export one that is sharded.
     """
 
     world: Ranks
     parallel: RankModel
     stop: StopSwitch
+    blueprint: nn.Module | None = None
 
     def accumulator(self, **settings: Any) -> RankAccumulator:
         """Build what turns the ranks' micro-batches into optimizer steps."""
@@ -74,17 +77,16 @@ def spread(
     stop.needs_agreement = True
     if world.strategy == "ddp":
         return RankParts(world, Replicas(model, device), stop)
-    faults = []
-    if config.export_bundle:
-        faults.append(
-            "export_bundle is True with strategy 'fsdp', whose ranks hold no whole model; train "
-            "without it, then run the same script alone with resume_from='auto': it only exports."
-        )
     if config.optimizer == "adafactor":
-        faults.append(
-            "optimizer is 'adafactor' with strategy 'fsdp', allowed are 'adamw' and 'sgd': its "
-            "factors span the rows that the ranks share out."
+        raise InvalidConfigError(
+            [
+                (
+                    "optimizer is 'adafactor' with strategy 'fsdp', allowed are 'adamw' and 'sgd': "
+                    "its factors span the rows that the ranks share out."
+                )
+            ]
         )
-    if faults:
-        raise InvalidConfigError(faults)
-    return RankParts(world, Shards(model, device, world.size, config.mixed_precision), stop)
+    wants_whole = world.is_first and config.export_bundle
+    blueprint = blueprint_of(model) if wants_whole else None
+    shards = Shards(model, device, world.size, config.mixed_precision)
+    return RankParts(world, shards, stop, blueprint)

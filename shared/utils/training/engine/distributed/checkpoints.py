@@ -1,4 +1,4 @@
-"""Checkpoints of ranks that hold the whole model each: the first one writes, all read."""
+"""Checkpoints of ranks that hold the whole model each: the first one writes and reads for all."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from utils.training.engine.checkpoint import CheckpointManager
-from utils.training.engine.distributed.world import World
+from utils.training.engine.distributed.states import state_of_first
+from utils.training.engine.distributed.world import Ranks
 
 
 class FirstRankCheckpoints(CheckpointManager):
     """Saves on the first rank, in the same file that one process writes.
 
-    Every rank calls every method: which checkpoint is best or newest is the first rank's word.
+    Every rank calls every method: which checkpoint is best or newest is the first rank's word, and
+    what it reads is given to the others, whose machines need not see its folder.
 
     Args:
         world: the ranks.
         settings: those of :class:`CheckpointManager`.
     """
 
-    def __init__(self, world: World, **settings: Any) -> None:
+    def __init__(self, world: Ranks, **settings: Any) -> None:
         super().__init__(**settings)
         self._world = world
 
@@ -45,3 +47,6 @@ class FirstRankCheckpoints(CheckpointManager):
         best = super().get_best() if self._world.is_first else None
         path: Path | None = self._world.of_first(best)
         return path
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        return state_of_first(self._world, super()._read(path) if self._world.is_first else None)

@@ -28,6 +28,10 @@ class RankFailedError(TrainingError, RuntimeError):
     """Another rank failed, so that this one can't go on; the text is that rank's message."""
 
 
+class RankLostError(TrainingError, ConnectionError):
+    """Another rank is gone without a word, killed or cut off; a new start may find it again."""
+
+
 class FailureWatch:
     """Tells the other ranks of an error here, and ends this process after one elsewhere.
 
@@ -51,6 +55,7 @@ class FailureWatch:
 
         Raises:
             RankFailedError: a RuntimeError in place of one that another rank's failure caused.
+            RankLostError: a ConnectionError in place of one that another rank's death caused.
         """
         self._is_over.clear()
         thread = threading.Thread(target=self._look, name="failure-watch", daemon=True)
@@ -61,6 +66,8 @@ class FailureWatch:
             message = self._message_of_another(error)
             if message is not None:
                 raise RankFailedError(message) from error
+            if _is_broken_connection(error):
+                raise RankLostError(f"Another rank was lost: {error}") from error
             self._tell(error)
             raise
         finally:
@@ -95,3 +102,8 @@ class FailureWatch:
             if message is not None and not self._is_over.wait(_GRACE_SECONDS):
                 logger.critical("%s This rank is ended, for it waits for that one.", message)
                 os._exit(1)
+
+
+def _is_broken_connection(error: Exception) -> bool:
+    is_of_gloo = type(error) is RuntimeError and "gloo" in str(error)
+    return is_of_gloo or type(error).__name__.startswith("Dist")

@@ -113,6 +113,7 @@ def create_run(
         progress=make_progress(config),
         sums=EpochSums(),
         world=world,
+        blueprint=parts.blueprint,
     )
 
 
@@ -121,6 +122,7 @@ class _LoneParts:
     """Builds the parts of a run that one process is alone with."""
 
     model: nn.Module
+    blueprint: None = None
 
     def accumulator(self, **settings: Any) -> GradientAccumulator:
         return GradientAccumulator(**settings)

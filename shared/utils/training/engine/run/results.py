@@ -8,8 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from utils.training.engine.checkpoint.weights import export_checkpoint, export_safetensors
+from torch import nn
+
+from utils.training.engine.checkpoint.weights import (
+    export_checkpoint,
+    export_safetensors,
+    weights_of,
+)
 from utils.training.engine.data import iterate
+from utils.training.engine.distributed.blueprint import whole_model
 from utils.training.engine.run.run import Run
 from utils.training.seed_manager import untouched_generators
 from utils.training.task_spec import TaskSpec
@@ -41,29 +48,43 @@ def results_of(run: Run, model_config: Any, task_spec: TaskSpec | None) -> dict[
 def _exports(
     run: Run, best: Path | None, model_config: Any, task_spec: TaskSpec | None
 ) -> dict[str, Path]:
-    config, paths = run.config, {}
+    config = run.config
     if not (config.save_safetensors or config.export_bundle):
         return {}
     if run.world.strategy == "fsdp" and best is not None:
-        target = Path(config.checkpoint_dir) / WEIGHTS_NAME
-        return {"weights_path": export_checkpoint(best, target)}
-    with best_weights(run, best):
+        return _exports_of_shards(run, best, model_config, task_spec)
+    paths = {}
+    with best_weights(run.model, best):
         if config.save_safetensors:
             target = Path(config.checkpoint_dir) / WEIGHTS_NAME
             paths["weights_path"] = export_safetensors(run.model, target)
         if config.export_bundle and task_spec is not None:
-            paths["export_path"] = _export_bundle(run, model_config, task_spec)
+            paths["export_path"] = _export_bundle(run, run.model, model_config, task_spec)
     return paths
 
 
-def _export_bundle(run: Run, model_config: Any, task_spec: TaskSpec) -> Path:
+def _exports_of_shards(
+    run: Run, best: Path, model_config: Any, task_spec: TaskSpec | None
+) -> dict[str, Path]:
+    """Export by the first rank alone: the checkpoint has all shards, and no rank the whole."""
+    paths = {}
+    if run.config.save_safetensors:
+        target = Path(run.config.checkpoint_dir) / WEIGHTS_NAME
+        paths["weights_path"] = export_checkpoint(best, target)
+    if run.blueprint is not None and task_spec is not None:
+        whole = whole_model(run.blueprint, weights_of(best))
+        paths["export_path"] = _export_bundle(run, whole, model_config, task_spec)
+    return paths
+
+
+def _export_bundle(run: Run, model: nn.Module, model_config: Any, task_spec: TaskSpec) -> Path:
     """Export in every format that can hold the model; one that can't is logged and left out."""
     # The export's libraries are an extra of their own.
     from utils.training.export_utilities import ExportError, create_export_bundle
 
     try:
         return create_export_bundle(
-            model=run.model,
+            model=model,
             config=model_config,
             task_spec=task_spec,
             training_config=run.config,
@@ -91,17 +112,14 @@ def _sample_of(run: Run, task_spec: TaskSpec) -> dict[str, Any] | None:
 
 
 @contextmanager
-def best_weights(run: Run, path: Path | None) -> Iterator[None]:
+def best_weights(model: nn.Module, path: Path | None) -> Iterator[None]:
     """Give the model the best epoch's weights (averaged, where they are), and its own ones back."""
     if path is None:
         yield
         return
-    own = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    saved = run.checkpoints.load(path, restore_rng=False)
-    run.model.load_state_dict(saved["model_state_dict"])
-    averages = saved["custom_state"].get("average", {}).get("averages", {})
-    run.model.load_state_dict(averages, strict=False)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(weights_of(path))
     try:
         yield
     finally:
-        run.model.load_state_dict(own)
+        model.load_state_dict(own)

@@ -59,6 +59,7 @@ class Run:
     progress: Progress
     sums: EpochSums
     world: World = field(default_factory=Alone)
+    blueprint: nn.Module | None = None  # where no rank has the whole model that is to be exported
     state: TrainerState = field(default_factory=TrainerState)
     resumed_generators: dict[str, Any] | None = None  # as the checkpoint that was resumed has them
     clock: float = field(default_factory=time.perf_counter)  # until here the state's time is told
