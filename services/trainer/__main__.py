@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from services.trainer.group.following import follow
 from services.trainer.settings import PREFIX, TrainerSettings
 from services.trainer.worker import serve
 from utils.service.logs import configure_logging
@@ -11,10 +12,10 @@ from utils.service.settings import read_settings
 
 
 def main() -> int:
-    """Read the settings, and work until SIGTERM."""
+    """Read the settings, and work until SIGTERM: claim jobs, or follow the node that does."""
     settings = read_settings(TrainerSettings, PREFIX)
     configure_logging("trainer", settings.log_level)
-    return serve(settings)
+    return follow(settings) if settings.follows else serve(settings)
 
 
 if __name__ == "__main__":

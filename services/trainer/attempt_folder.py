@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from utils.training.job_queue import Job
-
 log = logging.getLogger(__name__)
 
 _LOCK = "lock"
@@ -24,8 +22,8 @@ class AttemptFolder:
     knows which ones are nobody's any more.
     """
 
-    def __init__(self, work_folder: Path, job: Job) -> None:
-        self._folder = _jobs(work_folder) / f"{job.job_id}-{job.fencing_token}"
+    def __init__(self, work_folder: Path, job_id: int, fencing_token: int) -> None:
+        self._folder = _jobs(work_folder) / f"{job_id}-{fencing_token}"
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Path:

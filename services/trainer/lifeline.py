@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
 import threading
-from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.trainer.order import LOG, read_progress
+from services.trainer.log_shipping import OVER, PATIENCE_SECONDS, LogShipper
+from services.trainer.order import read_progress
 from services.trainer.settings import TrainerSettings
 from utils.service.clients.scheduler import SchedulerClient
 from utils.service.http import RemoteError, UnreachableError
@@ -21,10 +20,6 @@ log = logging.getLogger(__name__)
 
 _BEATS_IN_A_LEASE = 4
 _LONGEST_BEAT_SECONDS = 1.0  # a cancel is not long on its way
-_PATIENCE_SECONDS = 2.0  # the next beat, or the next piece, tries again anyway
-_LOG_SECONDS = 1.0
-_LOG_BYTES = 100_000  # of one piece
-_OVER = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
 
 
 class Lifeline:
@@ -39,23 +34,16 @@ class Lifeline:
         self._beat_seconds = min(settings.lease_seconds / _BEATS_IN_A_LEASE, _LONGEST_BEAT_SECONDS)
         self._job = job
         self._folder = folder
-        self._clients = [
-            SchedulerClient(
-                settings.scheduler_url,
-                settings.token_file,
-                patience_seconds=min(settings.lease_seconds / _BEATS_IN_A_LEASE, _PATIENCE_SECONDS),
-            )
-            for _ in range(2)
-        ]
+        self._client = SchedulerClient(
+            settings.scheduler_url,
+            settings.token_file,
+            patience_seconds=min(settings.lease_seconds / _BEATS_IN_A_LEASE, PATIENCE_SECONDS),
+        )
+        self._log = LogShipper(settings, job.job_id, job.fencing_token, job.trace_id, folder)
         self._end = threading.Event()
         self._cancelled = threading.Event()
         self._lost = threading.Event()
-        self._shipped = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace")
-        self._threads = [
-            threading.Thread(target=self._beat, name="heartbeat", daemon=True),
-            threading.Thread(target=self._ship, name="log", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     @property
     def is_cancelled(self) -> bool:
@@ -65,11 +53,11 @@ class Lifeline:
     @property
     def is_lost(self) -> bool:
         """True once the scheduler has said that the claim is over."""
-        return self._lost.is_set()
+        return self._lost.is_set() or self._log.is_lost
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._log.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -78,16 +66,14 @@ class Lifeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Send what is left of the log, and close."""
+        """Send what is left to be told, and close."""
         self._end.set()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         with tracing(self._job.trace_id):
             if not self.is_lost:
                 self._send_progress()
-                self._send_log()
-        for client in self._clients:
-            client.close()
+        self._log.__exit__(kind, error, traceback)
+        self._client.close()
 
     def _beat(self) -> None:
         with tracing(self._job.trace_id):
@@ -97,45 +83,16 @@ class Lifeline:
     def _send_progress(self) -> None:
         job = self._job
         try:
-            beat = self._clients[0].heartbeat(
+            beat = self._client.heartbeat(
                 job.job_id, job.fencing_token, read_progress(self._folder), self._lease_seconds
             )
         except RemoteError as error:
-            self._note(error)
+            if error.status in OVER:
+                self._lost.set()
+            else:
+                log.warning("The scheduler refused: %s", error)
         except UnreachableError as error:
             log.warning("The heartbeat of job %d was not heard: %s", job.job_id, error)
         else:
             if beat.cancel_requested:
                 self._cancelled.set()
-
-    def _ship(self) -> None:
-        with tracing(self._job.trace_id):
-            while not (self._end.wait(_LOG_SECONDS) or self.is_lost):
-                self._send_log()
-
-    def _send_log(self) -> None:
-        path = self._folder / LOG
-        while path.exists():
-            with path.open("rb") as file:
-                file.seek(self._shipped)
-                piece = file.read(_LOG_BYTES)
-            if not piece:
-                return
-            before = self._decode.getstate()
-            text = self._decode.decode(piece)
-            try:
-                if text:
-                    self._clients[1].append_log(self._job.job_id, self._job.fencing_token, text)
-            except (RemoteError, UnreachableError) as error:
-                self._decode.setstate(before)
-                if isinstance(error, RemoteError):
-                    self._note(error)
-                log.warning("The log of job %d waits: %s", self._job.job_id, error)
-                return
-            self._shipped += len(piece)
-
-    def _note(self, error: RemoteError) -> None:
-        if error.status in _OVER:
-            self._lost.set()
-        else:
-            log.warning("The scheduler refused: %s", error)

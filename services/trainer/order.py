@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from utils.service.contracts.jobs import JobType, Progress
+
+if TYPE_CHECKING:
+    from services.trainer.group.words import Assignment
+    from services.trainer.settings import TrainerSettings
+    from utils.training.job_queue import Job
 
 ORDER, PROGRESS, OUTCOME, LOG = "order.json", "progress.json", "outcome.json", "log.txt"
 CANCELLED = "cancelled"  # a file that says why the work is stopped
@@ -31,6 +36,29 @@ class Order(BaseModel):
     entry_points: tuple[str, ...]
     max_artifact_bytes: int
     threads: int
+    num_nodes: int
+    is_leader: bool  # of the nodes: the first rank must be here
+
+    @classmethod
+    def of(cls, settings: TrainerSettings, claimed: Job | Assignment, num_nodes: int) -> Self:
+        """The order for a claimed job on this node."""
+        return cls(
+            job_id=claimed.job_id,
+            fencing_token=claimed.fencing_token,
+            attempt=claimed.attempt,
+            job_type=claimed.job_type,
+            config=claimed.config,
+            trace_id=claimed.trace_id,
+            registry_url=settings.registry_url,
+            token_file=settings.token_file.absolute(),
+            data_folder=settings.data_folder.absolute(),
+            cache_folder=(settings.work_folder / "artifacts").absolute(),
+            entry_points=settings.entry_points,
+            max_artifact_bytes=settings.max_artifact_bytes,
+            threads=settings.threads,
+            num_nodes=num_nodes,
+            is_leader=not settings.follows,
+        )
 
 
 class Outcome(BaseModel):

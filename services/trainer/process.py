@@ -38,14 +38,17 @@ class RunProcess:
     @property
     def is_running(self) -> bool:
         """True until it has ended; its exit stays uncollected, so that its id stays its own."""
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._started.pid, flags) is None
+        return self.exit_code is None
 
     @property
-    def exit_code(self) -> int:
-        """How it ended, minus the signal's number where a signal ended it."""
-        assert self._started.returncode is not None
-        return self._started.returncode
+    def exit_code(self) -> int | None:
+        """How it ended, minus the signal's number where a signal ended it; None while it runs."""
+        if self._started.returncode is not None:
+            return self._started.returncode
+        ended = os.waitid(os.P_PID, self._started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def stop(self, grace_seconds: float) -> None:
         """Ask it to save its state and end, and wait for that."""

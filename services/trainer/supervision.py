@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.trainer.attempt_folder import AttemptFolder
+from services.trainer.group.leading import Alone, Group, Leader
 from services.trainer.lifeline import Lifeline
 from services.trainer.order import CANCELLED, ORDER, Order, Outcome, read_outcome, write_file
 from services.trainer.process import RunProcess
-from services.trainer.ranks import command, num_ranks
+from services.trainer.ranks import Size, size_of
 from services.trainer.settings import TrainerSettings
 from utils.service.clients.scheduler import SchedulerClient
 from utils.training.errors import InvalidConfigError
@@ -58,33 +59,61 @@ class Supervisor:
             self._scheduler.finish(job.job_id, job.fencing_token, "cancelled")
             return
         try:
-            ranks = num_ranks(job.resources) if job.job_type == "training" else 1
+            size = Size()
+            if job.job_type == "training":
+                size = size_of(job.resources, self._settings)
         except InvalidConfigError as error:
             self._scheduler.finish(
                 job.job_id, job.fencing_token, "failed", error=str(error), retryable=False
             )
             return
-        with AttemptFolder(self._settings.work_folder, job) as folder:
-            write_file(folder, ORDER, self._order(job))
-            process = RunProcess(folder, command(ranks))
-            with Lifeline(self._settings, job, folder) as line, process:
-                self._watch(process, line, folder)
-            self._report(job, process.exit_code, line, read_outcome(folder))
+        with AttemptFolder(self._settings.work_folder, job.job_id, job.fencing_token) as folder:
+            write_file(folder, ORDER, Order.of(self._settings, job, size.nodes))
+            group: Group = Alone(size) if size.nodes == 1 else Leader(self._settings, job, size)
+            with Lifeline(self._settings, job, folder) as line, group:
+                exit_code = self._run(group, line, folder)
+                outcome = read_outcome(folder)
+                if exit_code == 0 and outcome is None:
+                    outcome = group.await_outcome()
+            self._report(job, exit_code, line, group, outcome)
 
-    def _watch(self, process: RunProcess, line: Lifeline, folder: Path) -> None:
+    def _run(self, group: Group, line: Lifeline, folder: Path) -> int | None:
+        """Run the job to its end here, and return the exit code; None where it did not begin."""
+        while not group.is_complete:
+            if self._must_stop(line, group) or group.fault:
+                return None
+            time.sleep(_LOOK_SECONDS)
+        with RunProcess(folder, group.command) as process:
+            self._watch(process, line, group, folder)
+        return process.exit_code
+
+    def _watch(self, process: RunProcess, line: Lifeline, group: Group, folder: Path) -> None:
         """Wait for the process's end, and bring it about where the job is not to go on."""
         while process.is_running:
-            if line.is_lost:
-                log.warning("The claim is over; the run is killed.")
-                return
-            if line.is_cancelled or self._should_stop():
+            if self._must_stop(line, group):
                 if line.is_cancelled:
                     (folder / CANCELLED).touch()
-                process.stop(self._settings.grace_seconds)
+                if line.is_lost:
+                    log.warning("The claim is over; the run is killed.")
+                else:
+                    process.stop(self._settings.grace_seconds)
+                return
+            if group.fault:
+                log.warning("The run is killed. %s", group.fault)
                 return
             time.sleep(_LOOK_SECONDS)
 
-    def _report(self, job: Job, exit_code: int, line: Lifeline, outcome: Outcome | None) -> None:
+    def _must_stop(self, line: Lifeline, group: Group) -> bool:
+        return line.is_lost or line.is_cancelled or self._should_stop() or group.is_leaving
+
+    def _report(
+        self,
+        job: Job,
+        exit_code: int | None,
+        line: Lifeline,
+        group: Group,
+        outcome: Outcome | None,
+    ) -> None:
         job_id, token = job.job_id, job.fencing_token
         if line.is_lost:
             return
@@ -99,32 +128,17 @@ class Supervisor:
             self._scheduler.finish(
                 job_id, token, "failed", error=outcome.error, retryable=outcome.retryable
             )
-        elif exit_code in _INTERRUPTED or self._should_stop():
+        elif exit_code in _INTERRUPTED or self._should_stop() or group.is_leaving:
             self._scheduler.release(job_id, token, "The trainer shuts down.")
         else:
-            self._scheduler.finish(job_id, token, "failed", error=_how_it_died(exit_code))
-        log.info("Job %d has ended here, exit code %d.", job_id, exit_code)
-
-    def _order(self, job: Job) -> Order:
-        settings = self._settings
-        return Order(
-            job_id=job.job_id,
-            fencing_token=job.fencing_token,
-            attempt=job.attempt,
-            job_type=job.job_type,
-            config=job.config,
-            trace_id=job.trace_id,
-            registry_url=settings.registry_url,
-            token_file=settings.token_file.absolute(),
-            data_folder=settings.data_folder.absolute(),
-            cache_folder=(settings.work_folder / "artifacts").absolute(),
-            entry_points=settings.entry_points,
-            max_artifact_bytes=settings.max_artifact_bytes,
-            threads=settings.threads,
-        )
+            error = group.fault or _how_it_died(exit_code)
+            self._scheduler.finish(job_id, token, "failed", error=error)
+        log.info("Job %d has ended here, exit code %s.", job_id, exit_code)
 
 
-def _how_it_died(exit_code: int) -> str:
+def _how_it_died(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "The training process was not started; the trainer's log tells more."
     if exit_code >= 0:
         return f"The training process ended with exit code {exit_code}; its log tells more."
     name = signal.Signals(-exit_code).name

@@ -1,6 +1,7 @@
 """Do one job: ``python -m services.trainer.run ORDER.json``, in the job's own folder.
 
 Exit code 0: the outcome is written, be it good or bad. 143: stopped on request, the state is saved.
+1: another rank is lost, and the launcher has a word.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from services.trainer.run.evaluating import run_evaluation
 from services.trainer.run.exporting import run_export
 from services.trainer.run.failures import is_worth_another_try, sentence_of
 from services.trainer.run.job import RunningJob
-from services.trainer.run.ranks import end_with_the_others, rank
+from services.trainer.run.ranks import end_with_the_others, rank, require_first_on_leader
 from services.trainer.run.training import follow_training, run_training
 from utils.service.contracts.jobs import EvaluationJob, ExportJob, TrainingJob
 from utils.service.logs import tracing
-from utils.training.engine.distributed import RankFailedError
+from utils.training.engine.distributed import RankFailedError, RankLostError
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +45,16 @@ def main(path: Path) -> None:
 def _outcome(order: Order, folder: Path) -> Outcome | None:
     """Do the job; None where another rank has the word."""
     try:
+        require_first_on_leader(order)
         with RunningJob.of(order, folder) as job:
             result = _do(job)
             return None if rank() else Outcome(outcome="completed", result=result)
     except RankFailedError as error:
         log.warning("%s", error)
         return None
+    except RankLostError:
+        log.exception("This rank can't go on alone; torchrun starts all ranks again.")
+        sys.exit(1)
     except Exception as error:
         log.exception("The job failed.")
         return Outcome(

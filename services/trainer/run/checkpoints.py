@@ -14,6 +14,7 @@ from utils.service.contracts.models import CheckpointUpload
 from utils.service.packing import pack, unpack
 from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.engine.checkpoint.retention import StoredCheckpoint
+from utils.training.engine.checkpoint.whole import files_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class CheckpointUploader(Sender):
     """Uploads the newest checkpoint whenever there is a newer one, from a thread of its own.
 
     The best epoch's goes along, in one tar with it, where it is another: the next attempt may end
-    elsewhere, and the best weights are what is registered.
+    elsewhere, and the best weights are what is registered. So do the shards of both.
     """
 
     def __init__(self, job: RunningJob, folder: CheckpointFolder) -> None:
@@ -64,11 +65,12 @@ class CheckpointUploader(Sender):
         folder = self._staging / newest.path.stem
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            for path in {newest.path, best or newest.path}:
-                _link(path, folder / path.name)
+            files = {file for path in (newest.path, best or newest.path) for file in files_of(path)}
+            for file in files:
+                _link(file, folder / file.relative_to(self._folder.path))
         except FileNotFoundError:
             return None
-        if best in (None, newest.path):
+        if files == {newest.path}:
             return folder / newest.path.name
         packed = self._staging / f"{newest.path.stem}{_PACKED}"
         pack(folder, packed)
@@ -97,5 +99,6 @@ def fetch_newest(job: RunningJob, folder: Path, max_bytes: int) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
     target.unlink(missing_ok=True)
     os.link(source, target)

@@ -7,8 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-from services.trainer.order import OUTCOME
+from services.trainer.order import OUTCOME, Order
 from services.trainer.process import die_with
+from utils.training.errors import TrainingError
 
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
@@ -22,6 +23,19 @@ def rank() -> int:
 def num_ranks() -> int:
     """How many processes do the job."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def require_first_on_leader(order: Order) -> None:
+    """Refuse to be the first rank on a node that does not hold the claim.
+
+    Raises:
+        TrainingError: torchrun has numbered the nodes otherwise than by their sorted addresses.
+    """
+    if rank() == 0 and not order.is_leader:
+        raise TrainingError(
+            "The first rank is on a node that follows, and wanted is the leader's; give the leader "
+            "the address that sorts first."
+        )
 
 
 def end_with_the_others(folder: Path) -> None:

@@ -29,6 +29,7 @@ from utils.service.contracts.models import ModelRegistration, RunCreation
 from utils.service.http import RemoteError, UnreachableError
 from utils.training.engine import Trainer, TrainingInterrupted
 from utils.training.engine.checkpoint.folder import CheckpointFolder
+from utils.training.engine.checkpoint.whole import as_one_file
 from utils.training.errors import InvalidConfigError
 from utils.training.experiment_db import Run
 from utils.training.model_registry import RegisteredModel
@@ -50,13 +51,16 @@ def run_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
     job.tell_phase("prepare")
     reader = DataReader(job.order.data_folder, job.artifacts)
     data = reader.load(config)
-    settings = settings_of(config)
-    model = build_model(config.model, data.task_spec, job.order.entry_points, settings.random_seed)
+    settings = settings_of(config, job.order.num_nodes)
+    model = _build_model(job, config, data, settings)
     run = _begin_run(job, config, settings)
     with _telling_how_it_ended(job, run):
         results = _train(job, run, model, data, settings)
         job.tell_phase("export")
-        best, metrics = best_weights(model, results["checkpoint_path"])
+        checkpoint = as_one_file(results["checkpoint_path"], job.folder / "checkpoint.pt")
+        if settings.strategy == "fsdp":  # the trained one may hold a part of each weight only
+            model = _build_model(job, config, data, settings)
+        best, metrics = best_weights(model, checkpoint)
         bundle = export_bundle(best, data, settings)
         held_out = None
         if config.held_out is not None:
@@ -64,7 +68,7 @@ def run_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
             held_out = HeldOut.measure(reader, config.held_out, bundle)
             metrics |= held_out.metrics
         job.tell_phase("register")
-        registered = _register(job, config, run, bundle, results["checkpoint_path"], metrics)
+        registered = _register(job, config, run, bundle, checkpoint, metrics)
         judgement = judge(job, reader, config.gate, registered, held_out)
         job.registry.end_run(run.run_id, "completed", job.fence)
     return {
@@ -80,14 +84,14 @@ def run_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
 def follow_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
     """Train as one of the ranks behind the first, which does all else."""
     data = DataReader(job.order.data_folder, job.artifacts).load(config)
-    settings = settings_of(config)
-    model = build_model(config.model, data.task_spec, job.order.entry_points, settings.random_seed)
+    settings = settings_of(config, job.order.num_nodes)
+    model = _build_model(job, config, data, settings)
     trainer = Trainer(model, getattr(model, "config", None), settings, data.task_spec)
     trainer.train(data.train, data.validation, resume_from="auto")
     return {}
 
 
-def settings_of(config: TrainingJob) -> TrainingConfig:
+def settings_of(config: TrainingJob, num_nodes: int) -> TrainingConfig:
     """The job's settings, with every folder inside the job's own.
 
     Raises:
@@ -98,17 +102,22 @@ def settings_of(config: TrainingJob) -> TrainingConfig:
     if settings.mlflow_tracking_uri is not None:
         fault = "mlflow_tracking_uri is given; leave it out, the operator sets MLFLOW_TRACKING_URI."
         raise InvalidConfigError([fault])
-    if settings.strategy == "fsdp" and num_ranks() > 1:
-        raise InvalidConfigError(
-            [
-                (
-                    "strategy is 'fsdp', allowed in a job are 'auto' and 'ddp': its checkpoints go "
-                    "to the store as one file. Train shards by a script under torchrun."
-                )
-            ]
+    if settings.strategy == "fsdp" and num_nodes > 1:
+        fault = (
+            f"strategy is 'fsdp' over {num_nodes} nodes, allowed there are 'auto' and 'ddp': a "
+            "node's shards lie in its own work folder. Ask for more GPUs of one node, or train by "
+            "a script under torchrun with a folder that all nodes see."
         )
+        raise InvalidConfigError([fault])
     formats = list(dict.fromkeys(["onnx", *settings.export_formats]))  # what the gate runs
     return replace(settings, **_FOLDERS, export_bundle=False, export_formats=formats)
+
+
+def _build_model(
+    job: RunningJob, config: TrainingJob, data: JobData, settings: TrainingConfig
+) -> nn.Module:
+    allowed = job.order.entry_points
+    return build_model(config.model, data.task_spec, allowed, settings.random_seed)
 
 
 def _begin_run(job: RunningJob, config: TrainingJob, settings: TrainingConfig) -> Run:

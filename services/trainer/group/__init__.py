@@ -1,0 +1,1 @@
+"""Several nodes that do one job: one claims it and leads, the others follow for its attempt."""
