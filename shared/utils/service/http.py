@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,12 @@ class ServiceClient:
         self._token_file = token_file
         self.patience_seconds = patience_seconds
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout_seconds,
+            trust_env=False,
+            verify=_trust(self.url.partition("://")[0]),
+        )
 
     def call(
         self,
@@ -154,6 +161,18 @@ class ServiceClient:
         if self._token_file is not None:
             sent["Authorization"] = f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"
         return sent
+
+
+@cache
+def _trust(scheme: str) -> ssl.SSLContext:
+    """Whom a connection trusts.
+
+    Reading the authorities' certificates takes longer than twenty calls, so it is done once, and
+    not at all for who speaks no TLS.
+    """
+    if scheme == "https":
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _reason(response: httpx.Response) -> str:
