@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.trainer.attempt_folder import AttemptFolder
-from services.trainer.group.leading import Alone, Group, Leader
+from services.trainer.group.leading import Leader
+from services.trainer.group.nodes import Alone, Group
 from services.trainer.lifeline import Lifeline
 from services.trainer.order import CANCELLED, ORDER, Order, Outcome, read_outcome, write_file
 from services.trainer.process import RunProcess

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from services.trainer.group.server import GroupServer, family_of
 from services.trainer.group.words import Assignment, Report, Word
@@ -21,58 +21,6 @@ _LOOK_SECONDS = 0.05
 _HERE_SECONDS = 5.0  # since a follower's last word, which comes every half second
 _DISMISSAL_SECONDS = 3.0  # for the followers to hear that it is over
 _OUTCOME_SECONDS = 5.0  # for a follower's rank to say what it failed of
-
-
-class Group(Protocol):
-    """The nodes of an attempt, as the one that has claimed the job sees them."""
-
-    @property
-    def is_complete(self) -> bool:
-        """True once all nodes have come, and the ranks can be started."""
-
-    @property
-    def is_leaving(self) -> bool:
-        """True once another node was told to shut down."""
-
-    @property
-    def fault(self) -> str | None:
-        """Why the attempt can't go on, if it can't: a node did not come, or is lost."""
-
-    @property
-    def command(self) -> Sequence[str]:
-        """How this node's ranks are started."""
-
-    def await_outcome(self) -> Outcome | None:
-        """Return how a rank on another node says that the work ended, if one does soon."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-class Alone:
-    """One node: nobody else has to come, and nobody is lost."""
-
-    is_complete = True
-    is_leaving = False
-    fault = None
-
-    def __init__(self, size: Size) -> None:
-        self.command = command(size)
-
-    def await_outcome(self) -> None:
-        """Wait for nobody."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class Leader:
