@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pytest
 import yaml
 
-from tests.charts.helm import CHART, render
+from tests.charts.helm import CHART, render, values_of
 from tests.charts.release import Release
 
 FILES = CHART / "files"
 
 
-def test_the_rules_are_the_file_as_it_is(release_of):
+def rules_of(release):
+    rule = release.named("PrometheusRule", "rules")
+    return {rule.get("alert"): rule for group in rule["spec"]["groups"] for rule in group["rules"]}
+
+
+def test_the_rules_are_the_file_with_this_releases_pods(release_of):
     rule = release_of("everything").named("PrometheusRule", "rules")
-    assert rule["spec"] == yaml.safe_load((FILES / "rules.yaml").read_text())
+    file = (FILES / "rules.yaml").read_text()
+    assert rule["spec"] == yaml.safe_load(
+        file.replace(".*training-engine.*", "(data-)?training-.*")
+    )
     assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+@pytest.mark.parametrize("case", ["kind", "gpu", "everything"])
+def test_alerts_about_pods_and_volumes_are_about_those_of_the_release(case):
+    release = Release(render("--set", "monitoring.prometheusRule.enabled=true", *values_of(case)))
+    rules = rules_of(release)
+    (pod,) = re.findall(r'pod=~"(.*?)"', rules["TrainingPodCrashLooping"]["expr"])
+    (claim,) = re.findall(r'claim=~"(.*?)"', rules["TrainingVolumeAlmostFull"]["expr"])
+    claims = release.names("PersistentVolumeClaim")
+    claims |= {f"data-{name}-0" for name in release.names("StatefulSet")}
+    assert all(re.fullmatch(pod, f"{workload.name}-0") for workload in release.workloads)
+    assert all(re.fullmatch(claim, name) for name in claims)
+    assert not re.fullmatch(pod, "another-training-engine-registry-0")
+    assert not re.fullmatch(claim, "data-another-training-engine-postgresql-0")
+
+
+@pytest.mark.parametrize(
+    ("case", "services"),
+    [
+        ("kind", ["scheduler", "registry", "serving", "monitor"]),
+        ("minimal", ["scheduler", "registry"]),
+    ],
+)
+def test_only_a_service_that_should_be_there_is_missed(case, services):
+    release = Release(render("--set", "monitoring.prometheusRule.enabled=true", *values_of(case)))
+    asked = rules_of(release)["TrainingServiceAbsent"]["expr"]
+    assert asked == "\nor ".join(f'absent(up{{job="{service}"}})' for service in services)
 
 
 def test_alertmanagers_configuration_has_this_releases_names():
