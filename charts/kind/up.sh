@@ -10,14 +10,9 @@ if ! kind get clusters | grep -qx "$CLUSTER"; then
 fi
 
 say "Images of version $VERSION"
+ENGINE=docker "$ROOT/docker/build.sh" "${SERVICES[@]}"
 for service in "${SERVICES[@]}"; do
-  image=training-engine-$service:$VERSION
-  case $service in
-    trainer | serving) build=(--file "$ROOT/docker/$service.Dockerfile") ;;
-    *) build=(--file "$ROOT/docker/services.Dockerfile" --target "$service") ;;
-  esac
-  docker build --tag "$image" "${build[@]}" "$ROOT"
-  kind load docker-image "$image" --name "$CLUSTER"
+  kind load docker-image "training-engine-$service:$VERSION" --name "$CLUSTER"
 done
 
 say "Namespace $NAMESPACE, where nothing runs that breaks Pod Security's restricted profile"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,29 @@ def test_a_script_without_its_tools_says_which_is_missing(tmp_path):
         )
         assert done.returncode == 1
         assert "is not on the PATH" in done.stderr
+
+
+def test_a_cluster_is_made_with_the_images_that_were_built_and_the_chart(tmp_path):
+    for tool in ("docker", "kind", "kubectl", "helm"):
+        (tmp_path / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >>"{tmp_path}/said"\n')
+        (tmp_path / tool).chmod(0o755)
+    done = subprocess.run(
+        ["/bin/bash", ROOT / "charts" / "kind" / "up.sh"],
+        env={"PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "said").read_text()
+    built = re.findall(r"^docker build .*--tag (\S+)", said, re.MULTILINE)
+    loaded = re.findall(r"^kind load docker-image (\S+)", said, re.MULTILINE)
+    installed = re.findall(r"^(?:kind create|kubectl|helm) .*", said, re.MULTILINE)
+    images = {image for image in _images(Release(render())) if image.startswith("training-engine-")}
+    assert built == loaded
+    assert set(built) == images
+    assert [line.split()[0] for line in installed] == ["kind", "kubectl", "helm", "kubectl"]
+    assert f"upgrade --install training {CHART} " in installed[2]
 
 
 def test_the_cluster_of_kind_is_of_the_scripts_name():
