@@ -12,6 +12,7 @@ from services.scheduler.events import EventStreams
 from services.scheduler.log_files import LogFiles
 from services.scheduler.loops.publisher import Publisher
 from services.scheduler.loops.reaper import Reaper
+from services.scheduler.loops.reminder import Reminder
 from services.scheduler.loops.retention import INTERVAL_SECONDS, Retention
 from services.scheduler.metrics import Counters, JobsCollector
 from services.scheduler.retraining import Retraining
@@ -44,7 +45,8 @@ class Parts:
             socket_connect_timeout=_REDIS_SECONDS,
         )
         self._queue = create_queue(settings.redis_url)
-        self.publisher = Publisher(
+        self.publisher = Publisher(self.engine, self.manager, self._queue, self.counters)
+        self.reminder = Reminder(
             self.engine,
             self.manager,
             self._queue,
@@ -74,6 +76,7 @@ class Parts:
         )
         self._loops = [
             self._publishing,
+            Loop("reminder", self.reminder.remind, settings.nudge_again_seconds),
             Loop("reaper", reaper.reap, settings.reap_interval_seconds),
             Loop("cron", self._tick, settings.cron_interval_seconds),
             Loop("triggers", self.retraining.evaluate_ages, settings.trigger_interval_seconds),

@@ -21,7 +21,7 @@ class SchedulerSettings(WebSettings):
     keep_finished_days: float = Field(90, gt=0)  # of jobs and their logs
     lease_seconds: float = Field(60, gt=0)  # grace after the scheduler itself was away
     publish_interval_seconds: float = Field(1, gt=0)
-    nudge_again_seconds: float = Field(60, gt=0)  # a nudge that nobody took is sent again
+    nudge_again_seconds: float = Field(60, gt=0)  # a nudge that may be lost is made up for
     reap_interval_seconds: float = Field(5, gt=0)
     cron_interval_seconds: float = Field(1, gt=0)
     trigger_interval_seconds: float = Field(10, gt=0)

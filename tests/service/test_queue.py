@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from utils.service.embedded.valkey import ValkeyServer
-from utils.service.queue import TASK, create_queue, send_nudge
+from utils.service.queue import TASK, create_queue, num_nudges, send_nudge
 
 
 @pytest.fixture(scope="module")
@@ -38,4 +38,18 @@ def test_a_nudge_holds_no_more_than_the_jobs_number(server):
         assert keys
         assert all(key.startswith("training:") for key in keys)
         client.flushdb()
+    app.close()
+
+
+def test_nudges_of_every_priority_are_counted_until_they_are_taken(server):
+    app = create_queue(server.url())
+    assert num_nudges(app, "evaluation") == 0
+    for priority in (0, 5, 9):
+        send_nudge(app, 1, "evaluation", priority)
+    assert num_nudges(app, "evaluation") == 3
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("evaluation")
+        queue.get(timeout=5).ack()
+        queue.close()
+    assert num_nudges(app, "evaluation") == 2
     app.close()

@@ -1,4 +1,4 @@
-"""Nudges for claimable jobs: from the table to the queue, again and again until one is claimed."""
+"""Nudges for claimable jobs: from the table to the queue."""
 
 from __future__ import annotations
 
@@ -26,17 +26,11 @@ class Publisher:
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        manager: JobManager,
-        queue: Celery,
-        again_in_seconds: float,
-        counters: Counters,
+        self, engine: Engine, manager: JobManager, queue: Celery, counters: Counters
     ) -> None:
         self._engine = engine
         self._manager = manager
         self._queue = queue
-        self._again_in_seconds = again_in_seconds
         self._counters = counters
 
     def publish(self) -> int:
@@ -46,7 +40,9 @@ class Publisher:
             kombu.exceptions.OperationalError: the queue is away.
         """
         count = 0
-        with _turn(self._engine):
+        if not self._manager.pending_nudges(1):
+            return count  # as nearly always; a look needs no turn
+        with turn(self._engine):
             while nudges := self._manager.pending_nudges(_BATCH):
                 self._send(nudges)
                 count += len(nudges)
@@ -61,12 +57,12 @@ class Publisher:
                 send_nudge(self._queue, nudge.job_id, nudge.job_type, nudge.priority)
                 sent.append(nudge)
         finally:
-            self._manager.mark_nudged(sent, self._again_in_seconds)
+            self._manager.mark_nudged(sent)
             self._counters.nudges.inc(len(sent))
 
 
 @contextmanager
-def _turn(engine: Engine) -> Iterator[None]:
+def turn(engine: Engine) -> Iterator[None]:
     """One replica at a time, so that a nudge is sent once.
 
     A replica that hangs in its turn is not waited for: what is sent twice does no harm.

@@ -1,6 +1,6 @@
 """The nudge: a Celery message that says no more than which job to look at.
 
-The jobs table is the truth. A nudge that is lost is sent again, one that comes twice finds nothing
+The jobs table is the truth. A nudge that is lost is made up for, one that comes twice finds nothing
 to claim; so Celery keeps no results, retries nothing, and carries JSON only.
 """
 
@@ -49,3 +49,14 @@ def send_nudge(app: Celery, job_id: int, job_type: str, priority: int) -> None:
         queue=job_type,
         priority=_HIGHEST - min(max(priority, 0), _HIGHEST),
     )
+
+
+def num_nudges(app: Celery, job_type: str) -> int:
+    """How many nudges of a type no worker has taken yet.
+
+    Raises:
+        kombu.exceptions.OperationalError: the queue is away.
+    """
+    with app.connection_or_acquire() as connection, connection.channel() as channel:
+        count: int = channel.queue_declare(job_type).message_count
+        return count

@@ -21,17 +21,22 @@ def test_a_nudge_is_due_until_it_is_marked_sent(manager):
     assert due(manager) == []
 
 
-def test_a_job_that_stays_unclaimed_is_nudged_again_ever_more_rarely(manager, clock):
-    manager.submit_job("training", {})
-    pauses = []
-    for _ in range(9):
-        manager.mark_nudged(manager.pending_nudges(), again_in_seconds=60)
-        waited = 0
-        while not due(manager):
-            clock.turn(seconds=60)
-            waited += 60
-        pauses.append(waited)
-    assert pauses == [60, 120, 240, 480, 960, 1920, 3840, 3840, 3840]
+def test_the_first_of_a_type_that_waited_for_long_are_those_to_remind_of(manager, clock):
+    low, other = manager.submit_job("training", {}), manager.submit_job("export", {})
+    high = manager.submit_job("training", {}, 9)
+    clock.turn(seconds=60)
+    young = manager.submit_job("training", {}, 5)
+    manager.mark_nudged(manager.pending_nudges())
+
+    def reminded(job_type, limit=10):
+        return [nudge.job_id for nudge in manager.reminders(job_type, 60, limit)]
+
+    assert reminded("training") == [high, low]
+    assert reminded("training", 1) == [high]
+    assert reminded("export") == [other]
+    manager.claim_job("w", job_id=high)
+    clock.turn(seconds=60)
+    assert reminded("training") == [young, low]
 
 
 def test_a_claimed_job_is_not_nudged(manager, clock):
@@ -50,7 +55,6 @@ def test_a_job_that_came_back_is_nudged_at_its_time(manager, clock):
     assert due(manager) == []
     clock.turn(seconds=10)
     assert due(manager) == [job_id]
-    assert manager.pending_nudges()[0].times_sent == 0
 
 
 def test_a_late_mark_does_not_silence_a_job_that_came_back(manager, clock):

@@ -261,15 +261,26 @@ class JobManager:
         return reaped
 
     def pending_nudges(self, limit: int = 100) -> tuple[outbox.Nudge, ...]:
-        """The claimable jobs that workers are to be told of now: new ones, and long unclaimed."""
+        """The claimable jobs that workers are to be told of now, since they have not been."""
         with reading(self._engine) as connection:
             return outbox.pending_nudges(connection, self._clock, limit)
 
-    def mark_nudged(self, nudges: Iterable[outbox.Nudge], again_in_seconds: float = 60.0) -> None:
-        """Say that these nudges were sent; each is due again after a pause that doubles."""
-        again_in = timedelta(seconds=again_in_seconds)
+    def mark_nudged(self, nudges: Iterable[outbox.Nudge]) -> None:
+        """Say that these nudges were sent."""
         with self._engine.begin() as connection:
-            outbox.mark_nudged(connection, self._clock, nudges, again_in)
+            outbox.mark_nudged(connection, nudges)
+
+    def reminders(
+        self, job_type: str, waited_seconds: float, limit: int
+    ) -> tuple[outbox.Nudge, ...]:
+        """The first claimable jobs of a type that have waited for so long.
+
+        Workers are told of them again, in case that nudges were lost. A few are enough, however
+        many wait: a worker that is awake claims one job after another.
+        """
+        waited = timedelta(seconds=waited_seconds)
+        with reading(self._engine) as connection:
+            return outbox.reminders(connection, self._clock, job_type, waited, limit)
 
     def get_job(self, job_id: int) -> Job | None:
         """Read a job; None where there is none with that id."""

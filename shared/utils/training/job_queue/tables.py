@@ -35,13 +35,14 @@ MISFIRES = ("skip", "once", "all")
 OVERLAPS = ("forbid", "queue", "replace")
 
 # The conditions of the partial indexes. They are written out, not bound, since a database uses such
-# an index only where it can read that the query implies its condition. Each ends in a term that is
-# true of every row and stands in one query only: so no other query can use the index. A queue's
-# statistics are always old, and a planner that trusts them would choose any index, and sort.
+# an index only where it can read that the query implies its condition. Each ends in a term that
+# stands in the queries of one index only (and is mostly true of every row): so no other query can
+# use the index. A queue's statistics are always old, and a planner that trusts them would choose
+# any index, and sort.
 _CLAIMABLE = "status = 'pending' AND unmet_dependencies = 0"
 CLAIMABLE = text(f"{_CLAIMABLE} AND fencing_token >= 0")
 CLAIMABLE_OF_TYPE = text(f"{_CLAIMABLE} AND max_attempts > 0")
-TO_BE_NUDGED = text(f"{_CLAIMABLE} AND num_nudges >= 0")
+TO_BE_NUDGED = text(f"{_CLAIMABLE} AND num_nudges = 0")
 LEASED = text(f"status IN {tuple(map(str, HELD))} AND num_nudges >= 0")
 LISTED = text("attempt > 0")
 HAS_KEY = text("idempotency_key IS NOT NULL")

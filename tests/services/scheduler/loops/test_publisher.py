@@ -35,17 +35,11 @@ def publisher(parts, valkey):
     return parts.publisher
 
 
-def test_each_claimable_job_is_nudged_once_and_again_when_nobody_came(
-    web, config, parts, publisher, valkey
-):
+def test_each_claimable_job_is_nudged_once(web, config, parts, publisher, valkey):
     first = web.submitter.submit("training", config)
     waiting = web.submitter.submit("training", config, after=[first.job_id])
     assert publisher.publish() == 1
     assert publisher.publish() == 0
-    assert received(valkey.url()) == [first.job_id]
-    with parts.engine.begin() as connection:
-        connection.execute(text("UPDATE job SET nudge_after = now()"))
-    assert publisher.publish() == 1
     assert received(valkey.url()) == [first.job_id]
     held = web.trainer.claim("w", job_id=first.job_id)
     web.trainer.finish(held.job_id, held.fencing_token, "completed")
