@@ -10,12 +10,12 @@ from typing import Any
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from services.scheduler.jobs import JobPath, existing
 from services.scheduler.metrics import Counters
 from utils.service.answers import answer_page, no_content, page_schema_of
-from utils.service.contracts.document import MAX_PAGE, Request, to_json
+from utils.service.contracts.document import MAX_PAGE, Described, Request, to_json
 from utils.service.problems import ProblemDocument, ProblemError
 from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import Job, JobEvent, JobManager
@@ -34,7 +34,7 @@ class EventsQuery(Request):
     limit: int = Field(50, ge=1, le=MAX_PAGE)
 
 
-class ResumeHeader(BaseModel):
+class ResumeHeader(Described):
     """The id of the last event that a reader of the stream has seen."""
 
     last_event_id: int | None = Field(None, alias="Last-Event-Id", ge=0)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from utils.service.answers import answer, answer_page, page_schema_of, schema_of
 from utils.service.contracts.configs import checked_config
+from utils.service.contracts.document import Described
 from utils.service.contracts.jobs import Cancellation, JobQuery, JobSubmission
 from utils.service.logs import current_trace_id
 from utils.service.problems import ProblemDocument
@@ -27,7 +28,7 @@ class JobPath(BaseModel):
     job_id: int = Field(ge=1)
 
 
-class SubmissionHeaders(BaseModel):
+class SubmissionHeaders(Described):
     """A key that makes a repeated request take effect once; it holds for one caller."""
 
     key: str | None = Field(

@@ -13,7 +13,21 @@ T = TypeVar("T")
 MAX_PAGE = 200
 
 
-class Request(BaseModel):
+class Described(BaseModel):
+    """What is read from a query or from headers.
+
+    Its schema is made once: flask-openapi3 looks into it in every request, and making it takes
+    longer than most answers.
+    """
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As pydantic makes it; not to be changed."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+class Request(Described):
     """A request's body or query: unknown fields are refused by name.
 
     A text that no database or file can hold is refused wherever it stands: with a zero byte, or
