@@ -14,7 +14,7 @@ from utils.service.artifacts import UnknownArtifactError
 from utils.service.contracts.models import CheckpointUpload
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, role
-from utils.training.job_queue.checkpoints import JobCheckpoint
+from utils.training.job_queue import JobCheckpoint
 
 
 class JobPath(BaseModel):

@@ -20,12 +20,8 @@ from utils.training.database import utc_now
 from utils.training.job_queue import FINISHED, JobManager, JobStatus
 from utils.training.job_queue.clock import DatabaseClock
 from utils.training.job_queue.submission import Submission, submit
-from utils.training.retraining_state import (
-    Start,
-    TriggerDecision,
-    TriggerStateStore,
-    UnknownFiringError,
-)
+from utils.training.retraining_decisions import TriggerDecision
+from utils.training.retraining_state import Start, TriggerStateStore, UnknownFiringError
 from utils.training.retraining_triggers import TriggerFinding
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from utils.service.contracts.jobs import TriggerRule
-from utils.training.retraining_state import Brake, TriggerDecision
+from utils.training.retraining_decisions import Brake, TriggerDecision
 
 
 def of_decision(rule: TriggerRule, decision: TriggerDecision, job_id: int | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
@@ -23,10 +23,9 @@ from utils.training.errors import (
     TrainingError,
     UnknownNameError,
 )
+from utils.training.retraining_decisions import Brake, Outcome, TriggerDecision, TriggerFiring
 from utils.training.retraining_tables import trigger_evaluation, trigger_firing, trigger_state
 
-Brake = Literal["hysteresis", "disarmed", "in_flight", "cool_down", "budget"]
-Outcome = Literal["completed", "failed", "cancelled"]
 Start = Callable[[Connection, int], str]
 """Submits a firing's training in the transaction that decided it, and returns the job's id."""
 
@@ -62,36 +61,6 @@ class TriggerPolicy:
             faults.append(f"daily_budget is {self.daily_budget}, allowed is 1 or more.")
         if faults:
             raise InvalidConfigError(faults)
-
-
-@dataclass(frozen=True)
-class TriggerFiring:
-    """A training that was asked for. Its id is the idempotency key of the job to submit."""
-
-    id: int
-    model_name: str
-    fired_at: datetime
-    reasons: tuple[str, ...]
-    job_id: str | None = None
-    ended_at: datetime | None = None
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True)
-class TriggerDecision:
-    """What became of one window: a firing, or the brake that held it back, or neither."""
-
-    window: str
-    is_over: bool
-    firing_id: int | None
-    held_back_by: Brake | None
-    reasons: tuple[str, ...]
-    repeated: bool = False  # the window was decided before, perhaps by another evaluator
-
-    @property
-    def fires(self) -> bool:
-        """True where a training is to be started, for exactly one evaluator of the window."""
-        return self.firing_id is not None and not self.repeated
 
 
 class TriggerStateStore(Store):

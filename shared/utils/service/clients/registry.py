@@ -21,11 +21,11 @@ from utils.service.contracts.models import (
     RunCreation,
 )
 from utils.service.http import RemoteError, ServiceClient, UnreachableError
-from utils.training.database import Page
 from utils.training.errors import TrainingError
 from utils.training.experiment_db import MetricPoint, Run
-from utils.training.job_queue.checkpoints import JobCheckpoint
+from utils.training.job_queue import JobCheckpoint
 from utils.training.model_registry import Lineage, Promotion, RegisteredModel
+from utils.training.page import Page
 from utils.training.promotion_gate import Verdict
 
 _UPLOAD_TRIES = 20

@@ -15,8 +15,8 @@ from utils.service.contracts.drift import QueueWatch
 from utils.service.contracts.jobs import JobType, Progress, ScheduleRequest, Signal, TriggerRule
 from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.http import ServiceClient
-from utils.training.database import Page
 from utils.training.job_queue import Heartbeat, Job, JobEvent, Occurrence, Schedule
+from utils.training.page import Page
 
 
 @dataclass(frozen=True)

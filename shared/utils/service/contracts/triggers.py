@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from utils.service.contracts.jobs import Signal, TriggerRule
-from utils.training.retraining_state import Brake, TriggerDecision, TriggerFiring
+from utils.training.retraining_decisions import Brake, TriggerDecision, TriggerFiring
 from utils.training.retraining_triggers import TriggerFinding
 
 

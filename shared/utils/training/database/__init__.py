@@ -17,8 +17,9 @@ from utils.training.database.columns import (
     utc_now,
 )
 from utils.training.database.engine import conflict_insert, open_database, reading
-from utils.training.database.paging import Page, decode_cursor, encode_cursor
+from utils.training.database.paging import decode_cursor, encode_cursor
 from utils.training.database.store import Guard, Store, unguarded
+from utils.training.page import Page
 
 __all__ = [
     "Guard",

@@ -6,24 +6,16 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, or_
 
 from utils.training.errors import InvalidArgumentError
+from utils.training.page import Page
 
 T = TypeVar("T")
 
 MAX_PAGE = 1000
-
-
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """Some of the items, and the cursor that the next call takes; None at the end."""
-
-    items: tuple[T, ...]
-    next_cursor: str | None = None
 
 
 def encode_cursor(*keys: Any) -> str:

@@ -1,7 +1,8 @@
 """Jobs in a table, and schedules that put them there."""
 
+from typing import TYPE_CHECKING
+
 from utils.training.job_queue.backoff import Backoff
-from utils.training.job_queue.claims import fence
 from utils.training.job_queue.cron_expression import CronExpression
 from utils.training.job_queue.errors import (
     IdempotencyConflictError,
@@ -18,14 +19,19 @@ from utils.training.job_queue.job import (
     HELD,
     Heartbeat,
     Job,
+    JobCheckpoint,
     JobEvent,
     JobStatus,
     QueueStatistics,
 )
-from utils.training.job_queue.manager import JobManager
-from utils.training.job_queue.outbox import Nudge
 from utils.training.job_queue.schedule import Occurrence, Schedule
-from utils.training.job_queue.scheduler import TrainingScheduler
+from utils.training.lazy import lazily
+
+if TYPE_CHECKING:
+    from utils.training.job_queue.claims import fence
+    from utils.training.job_queue.manager import JobManager
+    from utils.training.job_queue.outbox import Nudge
+    from utils.training.job_queue.scheduler import TrainingScheduler
 
 __all__ = [
     "FINISHED",
@@ -39,6 +45,7 @@ __all__ = [
     "InvalidJobError",
     "InvalidScheduleError",
     "Job",
+    "JobCheckpoint",
     "JobEvent",
     "JobManager",
     "JobStatus",
@@ -52,3 +59,13 @@ __all__ = [
     "UnknownScheduleError",
     "fence",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "JobManager": "manager",
+        "Nudge": "outbox",
+        "TrainingScheduler": "scheduler",
+        "fence": "claims",
+    },
+)

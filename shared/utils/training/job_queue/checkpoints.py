@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import BigInteger, Column, ForeignKey, String, Table, select
 
 from utils.training.database import Id, Store, UtcDateTime, conflict_insert, metadata, utc_now
+from utils.training.job_queue.job import JobCheckpoint
 
 job_checkpoint = Table(
     "job_checkpoint",
@@ -18,17 +16,6 @@ job_checkpoint = Table(
     Column("step", BigInteger, nullable=False),
     Column("saved_at", UtcDateTime, nullable=False),
 )
-
-
-@dataclass(frozen=True)
-class JobCheckpoint:
-    """A checkpoint in the artifact store, by its digest."""
-
-    job_id: int
-    digest: str
-    file_name: str
-    step: int
-    saved_at: datetime
 
 
 class CheckpointStore(Store):

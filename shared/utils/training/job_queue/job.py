@@ -109,3 +109,14 @@ class QueueStatistics:
     ready: int
     oldest_ready_seconds: float
     expired_leases: int
+
+
+@dataclass(frozen=True)
+class JobCheckpoint:
+    """A checkpoint in the artifact store, by its digest."""
+
+    job_id: int
+    digest: str
+    file_name: str
+    step: int
+    saved_at: datetime

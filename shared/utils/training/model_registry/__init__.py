@@ -1,6 +1,9 @@
 """Versions of models: their metrics, tags, lineage and audit, on SQLite or Postgres."""
 
+from typing import TYPE_CHECKING
+
 from utils.training.artifact_digest import artifact_digest
+from utils.training.lazy import lazily
 from utils.training.model_registry.errors import (
     AlreadyRegisteredError,
     ConflictError,
@@ -12,7 +15,9 @@ from utils.training.model_registry.records import (
     RegisteredModel,
     Verification,
 )
-from utils.training.model_registry.registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from utils.training.model_registry.registry import ModelRegistry
 
 __all__ = [
     "AlreadyRegisteredError",
@@ -25,3 +30,5 @@ __all__ = [
     "Verification",
     "artifact_digest",
 ]
+
+__getattr__ = lazily(__name__, {"ModelRegistry": "registry"})
