@@ -6,27 +6,22 @@ own manual, ``cells`` are 569 measured tumours (scikit-learn).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 
-from services.trainer.samples.cells import load_cells
-from services.trainer.samples.digits import load_digits
 from services.trainer.samples.sample import Sample
-from services.trainer.samples.text import load_text
 from utils.training.errors import UnknownNameError
 
-LOADERS: dict[str, Callable[[], Sample]] = {
-    "cells": load_cells,
-    "digits": load_digits,
-    "text": load_text,
-}
+NAMES = ("cells", "digits", "text")  # each a module here, with a loader of its name
 
 
 def load_sample(name: str) -> Sample:
-    """Load a built-in sample.
+    """Load a built-in sample, importing no more than that one needs.
 
     Raises:
         UnknownNameError: a ValueError that offers the nearest name.
     """
-    if name not in LOADERS:
-        raise UnknownNameError("sample", name, LOADERS)
-    return LOADERS[name]()
+    if name not in NAMES:
+        raise UnknownNameError("sample", name, NAMES)
+    module = importlib.import_module(f"{__name__}.{name}")
+    sample: Sample = getattr(module, f"load_{name}")()
+    return sample

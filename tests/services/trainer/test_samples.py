@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from services.trainer.samples import LOADERS, load_sample
+from services.trainer.samples import NAMES, load_sample
 from services.trainer.samples.digits import shift
 from services.trainer.samples.text import tokenizer, unigram_perplexity
 from utils.training.errors import UnknownNameError
@@ -30,7 +30,7 @@ def test_no_block_of_text_is_in_two_splits():
     assert min(len(sample.train), len(sample.validation), len(sample.test)) > 40
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_model_of_a_sample_takes_its_data(name):
     sample = load_sample(name)
     batch = torch.utils.data.default_collate([sample.train[0], sample.train[1]])
