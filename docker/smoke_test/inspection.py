@@ -21,8 +21,8 @@ _ALLOWED = ("/tmp", "/var/tmp", "/run/lock", "/var/lib/training-engine")  # noqa
 _MEGABYTE = 1e6
 
 
-def faults_of(image: str, *, has_torch: bool) -> Iterator[str]:
-    """What should not be so, a sentence each."""
+def faults_of(image: str, base: str, *, has_torch: bool, most_megabytes: float) -> Iterator[str]:
+    """What should not be so, a sentence each; the megabytes are those over the base."""
     user = once(image, "id", "-u").stdout.strip()
     if user != UID:
         yield f"its user is {user!r}"
@@ -39,15 +39,21 @@ def faults_of(image: str, *, has_torch: bool) -> Iterator[str]:
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
     if (once(image, "python", "-c", look).returncode == 0) != has_torch:
         yield "it lacks torch" if has_torch else "it has torch"
+    over = _megabytes(image) - _megabytes(base)
+    if over > most_megabytes:
+        yield f"it is {over:.0f} MB over the base, and {most_megabytes:.0f} are allowed"
 
 
 def size_of(image: str, base: str) -> str:
     """Megabytes over the base, and of each layer."""
-    found = [json.loads(engine("image", "inspect", name).stdout)[0] for name in (image, base)]
-    over = (found[0]["Size"] - found[1]["Size"]) / _MEGABYTE
     base_layers = len(engine("history", "--format", "{{.Size}}", base).stdout.splitlines())
     sizes = engine("history", "--format", "{{.Size}}", image).stdout.splitlines()
     own = [size.replace(" ", "") for size in sizes[: len(sizes) - base_layers]]
+    over = _megabytes(image) - _megabytes(base)
     return f"{over:.0f} MB over the base: " + " + ".join(
         size for size in reversed(own) if not size.startswith("0B")
     )
+
+
+def _megabytes(image: str) -> float:
+    return float(json.loads(engine("image", "inspect", image).stdout)[0]["Size"]) / _MEGABYTE
