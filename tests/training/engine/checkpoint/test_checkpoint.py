@@ -577,13 +577,13 @@ def test_a_safe_file_that_is_no_training_state_is_refused(manager, run):
 
 def test_a_background_save_holds_the_state_of_its_call(manager, run, monkeypatch):
     may_write = threading.Event()
-    write = checkpoint_module.write_checkpoint
+    write = checkpoint_module.write_archive
 
     def write_late(*arguments, **how):
         may_write.wait(timeout=60)
         write(*arguments, **how)
 
-    monkeypatch.setattr(checkpoint_module, "write_checkpoint", write_late)
+    monkeypatch.setattr(checkpoint_module, "write_archive", write_late)
     for epoch in range(3):  # the second and third copy go into buffers that were used before
         may_write.clear()
         custom_state = {"seen": [1, 2], "table": np.ones(3)}
@@ -632,7 +632,7 @@ def test_training_steps_during_a_background_save_never_tear_it(tmp_path):
 
 
 def fail_once(monkeypatch):
-    write = checkpoint_module.write_checkpoint
+    write = checkpoint_module.write_archive
     failures = [OSError(28, "No space left on device")]
 
     def fail(*arguments, **how):
@@ -640,7 +640,7 @@ def fail_once(monkeypatch):
             raise failures.pop()
         write(*arguments, **how)
 
-    monkeypatch.setattr(checkpoint_module, "write_checkpoint", fail)
+    monkeypatch.setattr(checkpoint_module, "write_archive", fail)
 
 
 @pytest.mark.parametrize("call", ["save", "load", "wait", "close"])

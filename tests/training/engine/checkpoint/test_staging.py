@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from utils.training.engine.checkpoint.direct_io import ALIGNMENT_BYTES
 from utils.training.engine.checkpoint.staging import HostBuffers, is_on_host
 
 
@@ -73,6 +74,29 @@ def test_the_memory_is_used_again_while_it_is_large_enough(buffers):
     assert larger["a"].sum() == 20_000
     buffers.release()
     assert buffers.snapshot({"a": torch.full((3,), 2.0)})["a"].tolist() == [2, 2, 2]
+
+
+def test_every_copy_begins_where_a_disk_can_take_it_from(buffers):
+    copy = buffers.snapshot({"a": torch.ones(3), "b": torch.ones(5000), "c": torch.ones(7).half()})
+
+    assert [pointer % ALIGNMENT_BYTES for pointer in pointers(copy)] == [0, 0, 0]
+
+
+def test_the_copy_fills_up_while_the_body_runs_and_is_whole_after_it(buffers):
+    state = {"a": torch.full((30_000_000,), 3.0), "b": torch.arange(4)}
+    with buffers.copying(state) as copy:
+        place = pointers(copy)
+    state["a"].zero_()
+
+    assert pointers(copy) == place
+    assert (copy["a"] == 3.0).all()
+
+
+def test_an_error_in_the_body_leaves_no_copy_under_way(buffers):
+    with pytest.raises(RuntimeError, match="torn"), buffers.copying({"a": torch.ones(10)}):
+        raise RuntimeError("torn")
+
+    assert buffers.snapshot({"a": torch.full((10,), 2.0)})["a"].sum() == 20
 
 
 def test_a_copy_without_tensors_needs_no_memory(buffers):

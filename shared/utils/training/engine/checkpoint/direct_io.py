@@ -16,49 +16,49 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
-BLOCK_BYTES = 4 << 20  # a multiple of any page or sector; fits the processor's cache
+ALIGNMENT_BYTES = 4096  # of memory, place and length: a multiple of any sector
+BLOCK_BYTES = 4 << 20  # fits the processor's cache
 
-_FEW_BYTES = 1 << 12
+Bytes = NDArray[np.uint8]
+
+_WRITE_BYTES = 64 << 20  # few long writes disturb the training less than many short ones
+_MAX_PARTS = 1000  # of a write; Linux takes 1024
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux has it
 
 
-class BlockWriter:
-    """Gathers small and large writes into aligned blocks, digests each and writes it.
+class PageWriter:
+    """Digests what it is given, and writes it in long runs of whole pages.
+
+    Pages whose place in the file and in memory allow it are written from where they lie; what
+    stands between them is gathered in a block.
 
     Args:
-        file_descriptor: open for writing; nobody else writes to it until :meth:`finish`.
+        file_descriptor: open for writing at the file's start; nobody else writes to it until
+            :meth:`finish`.
     """
 
     def __init__(self, file_descriptor: int) -> None:
         self._file_descriptor = file_descriptor
-        self._block = mmap.mmap(-1, BLOCK_BYTES)  # page-aligned
-        self._values = np.frombuffer(self._block, dtype=np.uint8)
-        self._num_filled = 0
+        self._block = np.frombuffer(mmap.mmap(-1, BLOCK_BYTES), dtype=np.uint8)  # page-aligned
+        self._start = self._end = 0  # of what is in the block and in no part yet
+        self._parts: list[memoryview] = []  # of the next write
+        self._num_part_bytes = 0
         self._digest = xxhash.xxh3_128()
         self.num_bytes = 0
 
     def write(self, data: memoryview | bytes) -> None:
-        """Take in some bytes.
+        """Take in some bytes, which stay as they are until :meth:`finish`.
 
         Raises:
             OSError: the disk is full.
         """
-        self.num_bytes += len(data)
-        end = self._num_filled + len(data)
-        if len(data) <= _FEW_BYTES and end < BLOCK_BYTES:  # most calls, and none takes long
-            self._block[self._num_filled : end] = data
-            self._num_filled = end
-            return
         source = np.frombuffer(data, dtype=np.uint8)
         while len(source):
-            target = self._values[self._num_filled : self._num_filled + len(source)]
-            np.copyto(target, source[: len(target)])  # without the interpreter's lock
-            self._num_filled += len(target)
-            source = source[len(target) :]
-            if self._num_filled == BLOCK_BYTES:
-                set_direct(self._file_descriptor, wanted=True)
-                self._flush()
+            num_taken = self._take_pages(source) or self._gather(source)
+            self.num_bytes += num_taken
+            source = source[num_taken:]
 
     def finish(self) -> bytes:
         """Write what is left; return the digest of all bytes.
@@ -66,19 +66,65 @@ class BlockWriter:
         Raises:
             OSError: the disk is full.
         """
-        set_direct(self._file_descriptor, wanted=False)
+        self._close_part(self._end - self._end % ALIGNMENT_BYTES)
         self._flush()
+        self._close_part(self._end)
+        self._flush(past_cache=False)
         return self._digest.digest()
 
-    def _flush(self) -> None:
-        block = memoryview(self._block)[: self._num_filled]
-        self._digest.update(block)
-        while block:
-            block = block[self._write_some(block) :]
-        self._num_filled = 0
+    def _take_pages(self, source: Bytes) -> int:
+        num_bytes = len(source) - len(source) % ALIGNMENT_BYTES
+        if num_bytes == 0 or (self.num_bytes | address_of(source)) % ALIGNMENT_BYTES:
+            return 0
+        self._close_part(self._end)
+        self._add_part(source[:num_bytes].data)
+        if self._num_part_bytes >= _WRITE_BYTES or len(self._parts) >= _MAX_PARTS:
+            self._flush()
+        return num_bytes
 
-    def _write_some(self, block: memoryview) -> int:
-        return _through_cache_where_refused(self._file_descriptor, lambda fd: os.write(fd, block))
+    def _gather(self, source: Bytes) -> int:
+        target = self._block[self._end : self._end + len(source)]
+        np.copyto(target, source[: len(target)])  # without the interpreter's lock
+        self._end += len(target)
+        if self._end == BLOCK_BYTES:
+            self._close_part(self._end)
+            self._flush()
+        return len(target)
+
+    def _close_part(self, end: int) -> None:
+        if end > self._start:
+            self._add_part(self._block[self._start : end].data)
+            self._start = end
+
+    def _add_part(self, part: memoryview) -> None:
+        self._parts.append(part)
+        self._num_part_bytes += len(part)
+
+    def _flush(self, *, past_cache: bool = True) -> None:
+        """Write the parts; they end with a whole page, or with the file."""
+        for part in self._parts:
+            self._digest.update(part)
+        set_direct(self._file_descriptor, wanted=past_cache)
+        while self._parts:
+            self._drop(self._write_some(self._parts))
+        self._num_part_bytes = 0
+        if self._start == self._end:
+            self._start = self._end = 0
+
+    def _write_some(self, parts: list[memoryview]) -> int:
+        return _through_cache_where_refused(self._file_descriptor, lambda fd: os.writev(fd, parts))
+
+    def _drop(self, num_written: int) -> None:
+        while num_written:
+            part = self._parts.pop(0)
+            if len(part) > num_written:
+                self._parts.insert(0, part[num_written:])
+            num_written -= min(len(part), num_written)
+
+
+def address_of(data: memoryview | Bytes) -> int:
+    """Return where in memory some bytes are."""
+    return int(np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0])
 
 
 def read_blocks(file_descriptor: int, *, past_cache: bool) -> Iterator[memoryview]:

@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 import xxhash
 
+from utils.training.engine.checkpoint.archive import Archive
 from utils.training.engine.checkpoint.atomic_file import atomic_file
-from utils.training.engine.checkpoint.direct_io import BlockWriter, read_blocks
+from utils.training.engine.checkpoint.direct_io import PageWriter, read_blocks
 from utils.training.errors import TrainingError
 
 MAX_METADATA_BYTES = 60_000
@@ -34,9 +32,6 @@ MAX_METADATA_BYTES = 60_000
 _MAGIC = b"TENGCKP1"
 _CONTENT = struct.Struct("<QI16s")  # archive bytes, metadata bytes, archive digest
 _FOOTER = struct.Struct(f"<{_CONTENT.size}s16s8s")  # the above, trailer digest, magic
-
-# Two saves at once would restore each other's setting of torch's own checksum.
-_zip_checksum_lock = threading.Lock()
 
 
 class CorruptCheckpointError(TrainingError, RuntimeError):
@@ -49,14 +44,19 @@ class _Trailer(NamedTuple):
     metadata: dict[str, Any]
 
 
-def write_checkpoint(
-    path: Path, state: dict[str, Any], metadata: dict[str, Any], *, read_back: bool = True
+def write_checkpoint(path: Path, state: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Write ``state``, tensors on the CPU and plain values; see :func:`write_archive`."""
+    write_archive(path, Archive(state), metadata)
+
+
+def write_archive(
+    path: Path, archive: Archive, metadata: dict[str, Any], *, read_back: bool = True
 ) -> None:
-    """Write ``state`` under ``path``, atomically.
+    """Write a laid-out state under ``path``, atomically.
 
     Args:
         path: a file that stood there is replaced.
-        state: tensors and plain values.
+        archive: its tensors hold their values by now, and until the end.
         metadata: plain values, at most :data:`MAX_METADATA_BYTES` as JSON.
         read_back: compare what is on disk with its digest before it gets that name.
 
@@ -65,10 +65,10 @@ def write_checkpoint(
         CorruptCheckpointError: what was read back is not what was written.
     """
     with atomic_file(path) as file:
-        sink = _Sink(file)
-        with _zip_checksum_off():
-            torch.save(state, cast("IO[bytes]", sink))
-        file.write(_pack_trailer(sink.num_bytes, sink.finish(), metadata))
+        writer = PageWriter(file.fileno())
+        for piece in archive.pieces:
+            writer.write(piece)
+        file.write(_pack_trailer(writer.num_bytes, writer.finish(), metadata))
         file.flush()
         if read_back:
             _verify(Path(file.name), past_cache=True)
@@ -151,50 +151,3 @@ def _read_trailer(path: Path, file: BinaryIO) -> _Trailer:
     if not is_intact or archive_bytes + metadata_bytes + _FOOTER.size != size:
         raise CorruptCheckpointError(f"{path} is corrupted: its size or its trailer was changed.")
     return _Trailer(archive_bytes, archive_digest, json.loads(text))
-
-
-class _Sink:
-    """A file-like object for torch.save that digests what it writes.
-
-    torch's archive writer hides an error of ``write`` behind one of its own when it closes, so an
-    error is kept, the rest swallowed, and :meth:`finish` raises it.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._writer = BlockWriter(file.fileno())
-        self._error: OSError | None = None
-
-    @property
-    def num_bytes(self) -> int:
-        """How many bytes were written."""
-        return self._writer.num_bytes
-
-    def write(self, data: memoryview) -> int:
-        """Take in some bytes."""
-        if self._error is None:
-            try:
-                self._writer.write(data)
-            except OSError as error:
-                self._error = error
-        return len(data)
-
-    def flush(self) -> None:
-        """Torch asks for it; the atomic file flushes once, at its end."""
-
-    def finish(self) -> bytes:
-        """Return the digest of all that was written, or raise what a write raised."""
-        if self._error is not None:
-            raise self._error
-        return self._writer.finish()
-
-
-@contextmanager
-def _zip_checksum_off() -> Iterator[None]:
-    """Leave out torch's CRC32 of each record, which costs half of a save: the digest covers it."""
-    with _zip_checksum_lock:
-        before = torch.serialization.get_crc32_options()
-        torch.serialization.set_crc32_options(False)
-        try:
-            yield
-        finally:
-            torch.serialization.set_crc32_options(before)

@@ -14,12 +14,13 @@ from typing import Any, Literal, Self
 from torch import nn
 from torch.optim import Optimizer
 
+from utils.training.engine.checkpoint.archive import Archive
 from utils.training.engine.checkpoint.atomic_file import remove_leftovers
 from utils.training.engine.checkpoint.drive_backup import DriveBackup, NoBackup
 from utils.training.engine.checkpoint.file import (
     CorruptCheckpointError,
     read_checkpoint,
-    write_checkpoint,
+    write_archive,
 )
 from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.engine.checkpoint.retention import FILE_NAMES, surplus
@@ -287,20 +288,24 @@ class CheckpointManager:
         self, path: Path, model: nn.Module, state: dict[str, Any], *, blocking: bool
     ) -> Path:
         self.wait()  # until then the buffers hold the last save's copy
-        if not blocking or not is_on_host(state):
-            state = self._buffers.snapshot(state)
+        if blocking and is_on_host(state):
+            archive = Archive(state)
+        else:
+            with self._buffers.copying(state) as copy:
+                archive = Archive(copy)
+            state = copy
         if blocking:
-            self._write(path, model, state)
+            self._write(path, model, state, archive)
             return path
         if self._writer is None:
             self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending = self._writer.submit(self._write, path, model, state)
+        self._pending = self._writer.submit(self._write, path, model, state, archive)
         return path
 
-    def _write(self, path: Path, model: nn.Module, state: dict[str, Any]) -> None:
+    def _write(self, path: Path, model: nn.Module, state: dict[str, Any], archive: Archive) -> None:
         require_finite_weights(model, state["model_state_dict"])
         is_alone = not self._has_fallback(path)
-        write_checkpoint(path, state, describe(state), read_back=is_alone)
+        write_archive(path, archive, describe(state), read_back=is_alone)
         self._backup.copy(path)
         self._remove_surplus(path)
 

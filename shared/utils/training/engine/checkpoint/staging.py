@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from utils.training.engine.checkpoint.direct_io import ALIGNMENT_BYTES
 from utils.training.engine.checkpoint.plain_values import map_tensors
 
-_ALIGNMENT_BYTES = 64
 _PIECE_BYTES = 8 << 20
 _MAX_THREADS = 4  # more don't copy faster
 
@@ -21,7 +23,8 @@ class HostBuffers:
     """One block of host memory that takes a copy of a state's tensors, save after save.
 
     A copy into memory that was touched before runs at the speed of memory; fresh memory costs a
-    page fault for every 4 KiB. The block is pinned where there is a GPU to copy from.
+    page fault for each page. Each storage begins where a disk can take it from directly. The block
+    is pinned where there is a GPU to copy from.
     """
 
     def __init__(self) -> None:
@@ -30,23 +33,29 @@ class HostBuffers:
         self._owner_process = 0
 
     def snapshot(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return ``state`` with each tensor copied to the host; the copy is done by then.
+        """Return ``state`` with each tensor copied to the host.
 
         Tensors that share memory (tied weights) share it in the copy too. The copy holds until the
         next snapshot, which overwrites it.
         """
-        sources = {_address(t): t.untyped_storage() for t in _tensors(state) if _is_view(t)}
+        with self.copying(state) as copy:
+            return copy
+
+    @contextmanager
+    def copying(self, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Take a :meth:`snapshot` whose tensors fill up while the body runs; then it is done."""
+        sources = {_address(t): t.untyped_storage() for t in tensors_of(state) if is_view(t)}
         copies = self._reserve([storage.nbytes() for storage in sources.values()])
-        _copy([_as_bytes(storage) for storage in sources.values()], copies)
         placed = dict(zip(sources, copies, strict=True))
-        return map_tensors(
-            state,
-            lambda tensor: (
-                _view_like(tensor, placed[_address(tensor)])
-                if _is_view(tensor)
-                else tensor.cpu().clone()
-            ),
-        )
+        with _copying([_as_bytes(storage) for storage in sources.values()], copies):
+            yield map_tensors(
+                state,
+                lambda tensor: (
+                    _view_like(tensor, placed[_address(tensor)])
+                    if is_view(tensor)
+                    else tensor.cpu().clone()
+                ),
+            )
 
     def release(self) -> None:
         """Give the memory back; the next snapshot takes it anew."""
@@ -57,7 +66,7 @@ class HostBuffers:
         starts, total = [], 0
         for size in sizes:
             starts.append(total)
-            total += -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+            total += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
         if total > self._num_bytes or self._owner_process != os.getpid():
             self.release()  # before the new block, so that there is never a second copy
             self._block, self._num_bytes = _allocate(total), total
@@ -74,10 +83,11 @@ class HostBuffers:
 
 def is_on_host(state: dict[str, Any]) -> bool:
     """Tell whether every tensor lies in the memory of the CPU."""
-    return all(tensor.device.type == "cpu" for tensor in _tensors(state))
+    return all(tensor.device.type == "cpu" for tensor in tensors_of(state))
 
 
-def _tensors(state: dict[str, Any]) -> list[Tensor]:
+def tensors_of(state: dict[str, Any]) -> list[Tensor]:
+    """List the tensors of a plain state."""
     found: list[Tensor] = []
 
     def collect(tensor: Tensor) -> Tensor:
@@ -88,7 +98,7 @@ def _tensors(state: dict[str, Any]) -> list[Tensor]:
     return found
 
 
-def _is_view(tensor: Tensor) -> bool:
+def is_view(tensor: Tensor) -> bool:
     """Tell whether the tensor is a storage, an offset, a shape and strides, and no more."""
     is_lazy = tensor.is_conj() or tensor.is_neg()
     return tensor.layout is torch.strided and not tensor.is_quantized and not is_lazy
@@ -107,7 +117,8 @@ def _view_like(tensor: Tensor, copy: Tensor) -> Tensor:
     return view.set_(copy.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
-def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+@contextmanager
+def _copying(sources: list[Tensor], targets: list[Tensor]) -> Iterator[None]:
     """Copy at the speed of memory, which a single core of the host can't reach."""
     pieces: list[tuple[Tensor, Tensor]] = []
     for source, target in zip(sources, targets, strict=True):
@@ -115,10 +126,13 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
             pieces.append((source, target))
         else:
             pieces.extend(zip(source.split(_PIECE_BYTES), target.split(_PIECE_BYTES), strict=True))
-    num_threads = min(_MAX_THREADS, os.cpu_count() or 1, len(pieces))
-    if num_threads:
-        with ThreadPoolExecutor(num_threads, thread_name_prefix="snapshot") as pool:
-            list(pool.map(_copy_pieces, (pieces[i::num_threads] for i in range(num_threads))))
+    num_threads = max(1, min(_MAX_THREADS, os.cpu_count() or 1, len(pieces)))
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="snapshot") as pool:
+        shares = (pieces[i::num_threads] for i in range(num_threads))
+        copied = [pool.submit(_copy_pieces, share) for share in shares if share]
+        yield
+        for share in copied:
+            share.result()
 
 
 def _copy_pieces(pieces: list[tuple[Tensor, Tensor]]) -> None:

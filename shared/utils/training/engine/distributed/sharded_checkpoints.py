@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from utils.training.engine.checkpoint import CheckpointManager
+from utils.training.engine.checkpoint.archive import Archive
 from utils.training.engine.checkpoint.shards import (
     digest_of,
     folder_name,
@@ -125,7 +126,8 @@ class ShardedCheckpoints(CheckpointManager):
         rest = cast("nn.Module", _Rest(weights, dict(model.named_buffers())))
         return rest, cast("Optimizer", _Rest(moments))
 
-    def _write(self, path: Path, model: nn.Module, state: dict[str, Any]) -> None:
+    def _write(self, path: Path, model: nn.Module, state: dict[str, Any], archive: Archive) -> None:
+        del archive  # of a state that does not name its shards yet
         self._require_finite_shards()
         folder = self.checkpoint_dir / folder_name(path, self._token)
         group = self._world.writers
@@ -137,7 +139,7 @@ class ShardedCheckpoints(CheckpointManager):
             mine = {".metadata": digest_of(folder / ".metadata")}
             digests = {name: digest for part in (mine, *everyone) for name, digest in part.items()}
             state["shards"] = seal(folder, digests)
-            super()._write(path, model, state)
+            super()._write(path, model, state, Archive(state))
             remove_orphans(self.checkpoint_dir, path, folder.name)
         dist.barrier(group)
 
