@@ -127,7 +127,9 @@ def find(stores: Stores, model_id: int) -> RegisteredModel:
     """
     found = stores.models.get_model(model_id)
     if found is None:
-        raise UnknownModelError(f"There is no model {model_id}.")
+        raise UnknownModelError(
+            f"There is no model {model_id}; the list of models has those there are."
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from utils.service.contracts.configs import check_training
 from utils.service.contracts.jobs import Signal, TrainingJob, TriggerRule
 from utils.training.errors import InvalidConfigError
 from utils.training.retraining_state import TriggerPolicy
@@ -34,6 +35,7 @@ def check_rule(model_name: str, rule: TriggerRule) -> None:
         )
     if faults:
         raise InvalidConfigError(faults)
+    check_training(rule.job, "job")
     policy_of(rule)
 
 

@@ -107,7 +107,7 @@ def existing(manager: JobManager, job_id: int) -> Job:
     """
     job = manager.get_job(job_id)
     if job is None:
-        raise UnknownJobError(f"There is no job {job_id}; GET /v1/jobs lists those there are.")
+        raise UnknownJobError(f"There is no job {job_id}; the list of jobs has those there are.")
     return job
 
 

@@ -179,7 +179,7 @@ class Retraining:
             is_calm=is_calm,
             reasons=reasons,
             now=now,
-            start=self._starting(job, reasons),
+            start=self._starting(trigger.rule, job, reasons),
             is_busy=self._is_busy(model_name),
             is_certain=is_certain,
             is_sustained=is_sustained,
@@ -187,13 +187,16 @@ class Retraining:
         self._count(model_name, decision)
         return decision
 
-    def _starting(self, job: TrainingJob, reasons: Sequence[str]) -> Start:
+    def _starting(self, rule: TriggerRule, job: TrainingJob, reasons: Sequence[str]) -> Start:
         wanted = Submission(
             job_type="training",
             config=job.model_dump(mode="json"),
             model_name=job.model_name,
             trace_id=current_trace_id(),
             reason=" ".join(reasons)[:_REASON_LENGTH],
+            priority=rule.priority,
+            max_attempts=rule.max_attempts,
+            resources=rule.resources,
             actor=_ACTOR,
         )
 

@@ -90,5 +90,5 @@ def _trigger(row: Row[Any]) -> Trigger:
 
 def _unknown(model_name: str) -> UnknownTriggerError:
     return UnknownTriggerError(
-        f"There is no trigger for the model '{model_name}'; set one by PUT on this address."
+        f"There is no trigger for the model '{model_name}'; set a rule for it first."
     )

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 
 from utils.service.answers import answer, answer_page, no_content, page_schema_of, schema_of
 from utils.service.contracts.configs import checked_config
-from utils.service.contracts.document import MAX_PAGE, PageQuery, Request
-from utils.service.contracts.jobs import SchedulePreviewQuery, ScheduleRequest
+from utils.service.contracts.document import MAX_PAGE, Request
+from utils.service.contracts.jobs import SchedulePreviewQuery, ScheduleQuery, ScheduleRequest
 from utils.service.problems import ProblemDocument
 from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import (
@@ -57,9 +57,9 @@ def schedules_api(schedules: TrainingScheduler) -> APIBlueprint:
 
     @api.get("", security=BEARER, responses={HTTPStatus.OK: page_schema_of(Schedule)})
     @role("reader")
-    def list_schedules(query: PageQuery) -> Response:
-        """All schedules, oldest first."""
-        page = schedules.list_schedules(cursor=query.cursor, limit=query.limit)
+    def list_schedules(query: ScheduleQuery) -> Response:
+        """All schedules, oldest first, or the one of a name."""
+        page = schedules.list_schedules(**query.model_dump())
         return answer_page(Schedule, page.items, page.next_cursor)
 
     @api.get("/<int:schedule_id>", security=BEARER, responses=_one())
@@ -127,7 +127,7 @@ def _existing(schedules: TrainingScheduler, schedule_id: int) -> Schedule:
     schedule = schedules.get_schedule(schedule_id)
     if schedule is None:
         raise UnknownScheduleError(
-            f"There is no schedule {schedule_id}; GET /v1/schedules lists those there are."
+            f"There is no schedule {schedule_id}; the list of schedules has those there are."
         )
     return schedule
 

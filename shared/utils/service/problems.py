@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
+from utils.service.contracts.faults import faults_of
 from utils.service.logs import current_trace_id
 from utils.training.errors import TrainingError
 
@@ -71,11 +72,7 @@ def problem_response(
 
 def validation_problem(error: ValidationError) -> Response:
     """All of a request's faults in one problem document."""
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc']) or 'request'}: {fault['msg']}"
-        for fault in error.errors()
-    ]
-    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults) + ".")
+    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, " ".join(faults_of(error)))
 
 
 def answer_errors_with_problems(app: Flask) -> None:
@@ -98,7 +95,10 @@ def answer_errors_with_problems(app: Flask) -> None:
         status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
         headers = dict(error.get_headers()) if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
         headers.pop("Content-Type", None)
-        return problem_response(status, error.description or status.phrase, headers)
+        detail = error.description or status.phrase
+        if request.url_rule is None and status == HTTPStatus.NOT_FOUND:
+            detail = "There is no such address here; /docs/openapi.json lists those there are."
+        return problem_response(status, detail, headers)
 
     def away(error: Exception) -> Response:
         log.warning("The database did not answer; the caller is told to come again. %s", error)

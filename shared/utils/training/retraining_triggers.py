@@ -213,7 +213,7 @@ class RetrainingTriggerManager:
             return TriggerFinding("time", False, "The time of the last training is missing.")
         trained = _utc("last_train_timestamp", last)
         days = (now - trained).total_seconds() / _SECONDS_A_DAY
-        age = f"the last training was {days:.1f} days ago ({trained.isoformat()})"
+        age = f"the last training was {days:.1f} days ago ({trained.isoformat(timespec='seconds')})"
         threshold = f"the threshold of {self.time_threshold_days:g} days"
         if days >= self.time_threshold_days:
             return TriggerFinding("time", True, f"Time: {age}, which reaches {threshold}.")

@@ -30,6 +30,8 @@ def test_a_schedule_is_made_once_listed_and_deleted(web, nightly):
     assert made.config["gate"]["promote"] is True
     assert web.submitter.create_schedule(nightly) == made
     assert web.reader.list_schedules().items == (made,)
+    assert web.reader.list_schedules(name="nightly").items == (made,)
+    assert web.reader.list_schedules(name="weekly").items == ()
     assert web.reader.get_schedule(made.schedule_id) == made
     web.submitter.delete_schedule(made.schedule_id)
     assert web.reader.list_schedules().items == ()

@@ -188,6 +188,8 @@ def test_schedules_are_listed_a_page_at_a_time(scheduler):
     assert second.next_cursor is None
     enabled = scheduler.list_schedules(enabled=True)
     assert [found.schedule_id for found in enabled.items] == [ids[0], ids[2]]
+    assert [found.schedule_id for found in scheduler.list_schedules(name="s1").items] == [ids[1]]
+    assert scheduler.list_schedules(name="s3").items == ()
 
 
 def test_the_same_schedule_again_is_the_one_that_is_there(scheduler):

@@ -202,9 +202,12 @@ class SchedulerClient(ServiceClient):
         """Create a schedule; the same one again is the one that is there."""
         return self._read(Schedule, "POST", "/v1/schedules", body=schedule.model_dump(mode="json"))
 
-    def list_schedules(self, *, cursor: str | None = None, limit: int = 50) -> Page[Schedule]:
-        """A page of schedules, oldest first."""
-        return self._page(Schedule, "/v1/schedules", {"cursor": cursor, "limit": limit})
+    def list_schedules(
+        self, *, name: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Schedule]:
+        """A page of schedules, oldest first; a name is that of one at most."""
+        wanted = {"name": name, "cursor": cursor, "limit": limit}
+        return self._page(Schedule, "/v1/schedules", wanted)
 
     def get_schedule(self, schedule_id: int) -> Schedule:
         """One schedule."""

@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from utils.training.errors import TrainingError
 
 T = TypeVar("T")
 
 MAX_PAGE = 200
+
+
+class UnreadableError(TrainingError, ValueError):
+    """Another side sent something else than what was asked for."""
 
 
 class Described(BaseModel):
@@ -65,8 +71,18 @@ def to_json(kind: Any, value: Any) -> bytes:
 
 
 def from_json(kind: Any, text: bytes | str) -> Any:
-    """The inverse of :func:`to_json`."""
-    return _adapter(kind).validate_json(text)
+    """The inverse of :func:`to_json`.
+
+    Raises:
+        UnreadableError: a ValueError; the text is something else.
+    """
+    try:
+        return _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise UnreadableError(
+            f"What came can't be read ({error.errors()[0]['msg']}): see that the address is that "
+            "of the service, and that both sides have the same version."
+        ) from error
 
 
 def _check_texts(value: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from utils.service.contracts.document import PageQuery, Request
 
@@ -14,6 +15,12 @@ ARTIFACT = r"^artifact:[0-9a-f]{64}$"  # a file in the registry's store
 ENTRY_POINT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 MODEL_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"  # it stands in headers and metrics' labels
+
+FORMS = {  # each pattern in words
+    ENTRY_POINT: "package.module:function",
+    MODEL_NAME: "a letter or digit, then up to 99 letters, digits, dots, hyphens and underscores",
+    MODEL_VERSION: "a letter or digit, then up to 99 letters, digits and signs of . _ + -",
+}
 
 
 class DataSource(Request):
@@ -28,6 +35,13 @@ class DataSource(Request):
     part: Literal["train", "validation", "test"] = "train"
     label: str = Field("labels", max_length=100)  # the column (or, of images, the folders) to learn
     text: str = Field("text", max_length=100)  # the column of a text task
+
+    @field_validator("location")
+    @classmethod
+    def _is_whole(cls, location: str) -> str:
+        if location.startswith("artifact:") and not re.fullmatch(ARTIFACT, location):
+            raise ValueError("an artifact is named by artifact: and the 64 digits of its SHA-256")
+        return location
 
 
 class ModelSource(Request):
@@ -194,8 +208,16 @@ class ScheduleRequest(Request):
     schedule_expr: str = Field(max_length=200)
     timezone: str = Field("UTC", max_length=64)
     priority: int = Field(0, ge=0, le=9)
+    max_attempts: int = Field(3, ge=1, le=20)
+    resources: dict[str, Any] | None = None
     misfire: Literal["skip", "once", "all"] = "skip"
     overlap: Literal["forbid", "queue", "replace"] = "forbid"
+
+
+class ScheduleQuery(PageQuery):
+    """Which schedules to list."""
+
+    name: str | None = Field(None, pattern=MODEL_NAME)
 
 
 class SchedulePreviewQuery(Request):
@@ -208,6 +230,9 @@ class TriggerRule(Request):
     """When a model is retrained by itself, and with what."""
 
     job: TrainingJob
+    priority: int = Field(0, ge=0, le=9)  # of the job, like the next two
+    max_attempts: int = Field(3, ge=1, le=20)
+    resources: dict[str, Any] | None = None
     enabled: bool = True
     drift_threshold: float = Field(0.2, gt=0, le=1)  # bits
     drift_warning: float = Field(0.1, gt=0, le=1)  # bits; re-armed below it

@@ -150,7 +150,7 @@ def refuse(connection: Connection, job_id: int, fencing_token: int | None, what:
         select(job.c.status, job.c.fencing_token, job.c.worker_id).where(job.c.id == job_id)
     ).one_or_none()
     if found is None:
-        raise UnknownJobError(f"There is no job {job_id}; list_jobs shows those there are.")
+        raise UnknownJobError(f"There is no job {job_id}; the list of jobs has those there are.")
     is_current = found.status in HELD and found.fencing_token == fencing_token
     if fencing_token is not None and not is_current:
         raise StaleClaimError(

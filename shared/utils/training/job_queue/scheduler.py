@@ -136,10 +136,17 @@ class TrainingScheduler:
         return None if row is None else _to_schedule(row)
 
     def list_schedules(
-        self, *, enabled: bool | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        name: str | None = None,
+        enabled: bool | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[Schedule]:
-        """A page of schedules in the order of their creation."""
+        """A page of schedules in the order of their creation; a name is that of one at most."""
         query = select(schedule).order_by(schedule.c.id)
+        if name is not None:
+            query = query.where(schedule.c.name == name)
         if enabled is not None:
             query = query.where(schedule.c.enabled == enabled)
         if cursor is not None:
@@ -284,7 +291,7 @@ class TrainingScheduler:
         row = _find(connection, schedule_id, lock=lock)
         if row is None:
             raise UnknownScheduleError(
-                f"There is no schedule {schedule_id}; list_schedules shows those there are."
+                f"There is no schedule {schedule_id}; the list of schedules has those there are."
             )
         return row
 

@@ -160,7 +160,8 @@ def _depend(connection: Connection, clock: DatabaseClock, job_id: int, wanted: S
     missing = sorted(conditions.keys() - {row.id for row in found})
     if missing:
         raise InvalidJobError(
-            f"after names {missing}, and there are no such jobs; give ids that submit_job returned."
+            f"after names {', '.join(map(str, missing))}, and there is no such job; give the "
+            "numbers of jobs that were submitted."
         )
     connection.execute(
         insert(job_dependency),

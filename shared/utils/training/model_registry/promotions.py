@@ -45,14 +45,18 @@ def name_of(connection: Connection, model_id: int) -> str:
     """A model's name, which never changes."""
     name: str | None = connection.execute(_NAME, {"model_id": model_id}).scalar()
     if name is None:
-        raise UnknownModelError(f"There is no model {model_id}; register it first.")
+        raise UnknownModelError(
+            f"There is no model {model_id}; the list of models has those there are."
+        )
     return name
 
 
 def lock(connection: Connection, name: str) -> None:
     """Keep every other change of this name's tags out until the transaction ends."""
     if connection.execute(_LOCK, {"name": name}).first() is None:
-        raise UnknownModelError(f"There is no model of the name '{name}'; register one first.")
+        raise UnknownModelError(
+            f"There is no model of the name '{name}'; the list of models has those there are."
+        )
 
 
 def change_tag(

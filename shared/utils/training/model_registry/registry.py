@@ -374,4 +374,4 @@ def _known(tag: str) -> str:
 
 def _unknown(model_ids: Sequence[int]) -> UnknownModelError:
     listed = ", ".join(map(str, model_ids))
-    return UnknownModelError(f"There is no model {listed}; list_models shows what there is.")
+    return UnknownModelError(f"There is no model {listed}; the list of models has those there are.")
