@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from services.trainer.run.artifacts import ArtifactCache
 from services.trainer.run.errors import DataError
 from services.trainer.run.images import ImageFolder
-from services.trainer.run.tables import Table, read_table, samples_of
+from services.trainer.run.tables import Table, column_names, read_table, samples_of
 from services.trainer.run.texts import train_tokenizer
 from services.trainer.samples import load_sample
 from services.trainer.samples.sample import Sample
@@ -55,7 +55,7 @@ class DataReader:
         Raises:
             DataError: a ValueError; a source is missing, unreadable or does not fit the task.
         """
-        task_spec = task_spec_of(job.task_spec, job.data)
+        task_spec = self._with_feature_names(task_spec_of(job.task_spec, job.data), job.data)
         tokenizer = self.tokenizer(job.data, task_spec)
         parts = [self.dataset(source, task_spec, tokenizer) for source in job.data]
         train = parts[0] if len(parts) == 1 else ConcatDataset(parts)
@@ -64,6 +64,20 @@ class DataReader:
             return JobData(task_spec, train, as_served(validation), tokenizer)
         kept, aside = _split(train)
         return JobData(task_spec, kept, as_served(aside), tokenizer)
+
+    def _with_feature_names(self, task_spec: TaskSpec, sources: Sequence[DataSource]) -> TaskSpec:
+        """A tabular task that names no features takes the columns of the first table.
+
+        So every other table is read in their order, and the served model knows their names.
+        """
+        if task_spec.modality != "tabular" or task_spec.feature_names:
+            return task_spec
+        for source in sources:
+            if source.kind != "sample":
+                columns = column_names(self._path(source), source.kind, source.part)
+                names = tuple(name for name in columns if name != source.label)
+                return replace(task_spec, feature_names=names)
+        return task_spec
 
     def dataset(
         self, source: DataSource, task_spec: TaskSpec, tokenizer: Any = None

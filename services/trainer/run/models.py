@@ -46,7 +46,8 @@ def _from_entry_point(name: str, arguments: dict[str, Any], allowed: Collection[
     if name not in allowed:
         raise ModelSourceError(
             f"The entry point '{name}' is not on this trainer's list; allowed are "
-            f"{', '.join(sorted(allowed)) or 'none'}. The operator adds it to ENTRY_POINTS."
+            f"{', '.join(sorted(allowed)) or 'none'}. The operator adds it: "
+            "`trainctl up --entry-point`, or TRAINING_TRAINER_ENTRY_POINTS."
         )
     build = _function(name)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,47 @@ def read_table(path: Path, kind: str, part: str) -> Table:
     Raises:
         DataError: a ValueError; it can't be read as what it is said to be, or is empty.
     """
-    from pyarrow import ArrowException
-
-    if kind != "huggingface" and path.is_dir():
-        path = path / f"{part}{_SUFFIXES[kind]}"
-    origin = f"The {kind} data '{path.name}'"
-    try:
+    path = _file_of(path, kind, part)
+    origin = _origin(path, kind)
+    with _told_of(origin):
         columns = _read(path, kind, part)
-    except (OSError, ValueError, KeyError, ArrowException) as error:
-        raise DataError(f"{origin} can't be read: {error}.") from error
     if not columns or not len(next(iter(columns.values()))):
         raise DataError(f"{origin} holds no rows; give at least one.")
     return Table(columns, origin)
+
+
+def column_names(path: Path, kind: str, part: str) -> list[str]:
+    """The columns of what :func:`read_table` reads, without its rows.
+
+    Raises:
+        DataError: a ValueError; it can't be read as what it is said to be.
+    """
+    path = _file_of(path, kind, part)
+    with _told_of(_origin(path, kind)):
+        if kind == "huggingface":
+            return list(_open_hugging_face(path, part).column_names)
+        from pyarrow.dataset import dataset
+
+        return list(dataset(path, format="json" if kind == "jsonl" else kind).schema.names)
+
+
+def _file_of(path: Path, kind: str, part: str) -> Path:
+    is_folder = kind != "huggingface" and path.is_dir()
+    return path / f"{part}{_SUFFIXES[kind]}" if is_folder else path
+
+
+def _origin(path: Path, kind: str) -> str:
+    return f"The {kind} data '{path.name}'"
+
+
+@contextmanager
+def _told_of(origin: str) -> Iterator[None]:
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ArrowException) as error:
+        raise DataError(f"{origin} can't be read: {error}.") from error
 
 
 def _read(path: Path, kind: str, part: str) -> dict[str, list[Any]]:
@@ -99,11 +129,15 @@ def _columns(table: Any) -> dict[str, list[Any]]:
 
 
 def _read_hugging_face(path: Path, part: str) -> dict[str, list[Any]]:
+    dataset = _open_hugging_face(path, part)
+    return {name: list(dataset[name]) for name in dataset.column_names}
+
+
+def _open_hugging_face(path: Path, part: str) -> Any:
     from datasets import DatasetDict, load_from_disk
 
     loaded = load_from_disk(str(path))
-    dataset = loaded[part] if isinstance(loaded, DatasetDict) else loaded
-    return {name: list(dataset[name]) for name in dataset.column_names}
+    return loaded[part] if isinstance(loaded, DatasetDict) else loaded
 
 
 def samples_of(table: Table, source: DataSource, task_spec: TaskSpec, tokenizer: Any) -> Rows:

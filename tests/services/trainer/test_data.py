@@ -74,6 +74,24 @@ def test_rows_of_every_kind_of_file_are_the_same_samples(folder, reader, kind):
     assert [int(dataset[n]["labels"]) for n in range(3)] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "huggingface"])
+def test_a_tabular_task_takes_its_features_names_and_order_from_the_first_table(
+    folder, reader, kind
+):
+    first = write_table(folder, kind)
+    (folder / "other.csv").write_text("b,labels,a\n40,yes,10\n")
+    job = TrainingJob(
+        model_name="m",
+        model=ModelSource(entry_point="a:b"),
+        data=[first],
+        validation=source("csv", "other.csv"),
+        task_spec=ROWS.to_dict(),
+    )
+    data = reader.load(job)
+    assert data.task_spec.feature_names == ("a", "b")
+    assert data.validation[0]["features"].tolist() == [10, 40]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_images_are_read_as_the_served_model_reads_them(folder, reader, packed):
     for name, level in (("dark", 0), ("light", 255)):
