@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "training-engine"
-CASES = ("kind", "gpu", "external-stores", "minimal", "everything")
+CASES = ("kind", "gpu", "nodes", "external-stores", "minimal", "everything")
 RELEASE = "loop"
 NAMESPACE = "ml"
 

@@ -27,7 +27,7 @@ def unchangeable(documents):
         fixed = {"selector": spec["selector"]["matchLabels"]}
         if document["kind"] == "StatefulSet":
             fixed["serviceName"] = spec["serviceName"]
-            fixed["claims"] = spec["volumeClaimTemplates"]
+            fixed["claims"] = spec.get("volumeClaimTemplates", [])
             (container,) = spec["template"]["spec"]["containers"]
             fixed["mount"] = [m for m in container["volumeMounts"] if m["name"] == "data"]
             fixed["data"] = [e for e in container.get("env", []) if e["name"] == "PGDATA"]

@@ -66,6 +66,8 @@ def _passes(release, direction, pod, other, port, target):
 
 def _opens(release, ports, port, target):
     numbers = {entry["port"] for entry in ports}
+    if any(entry["port"] <= port <= entry["endPort"] for entry in ports if "endPort" in entry):
+        return True
     return port in numbers or port in {_number(release, name, target) for name in numbers}
 
 
@@ -106,7 +108,7 @@ def needed_in(release):
     return needed
 
 
-@pytest.mark.parametrize("case", ["kind", "gpu", "external-stores", "everything"])
+@pytest.mark.parametrize("case", ["kind", "gpu", "nodes", "external-stores", "everything"])
 def test_pods_of_the_release_reach_what_they_need_and_nothing_else(release_of, case):
     release = release_of(case)
     found = pods(release)
@@ -120,7 +122,7 @@ def test_pods_of_the_release_reach_what_they_need_and_nothing_else(release_of, c
     assert reached == needed_in(release)
 
 
-@pytest.mark.parametrize("case", ["kind", "gpu", "external-stores", "everything"])
+@pytest.mark.parametrize("case", ["kind", "gpu", "nodes", "external-stores", "everything"])
 def test_every_address_in_a_pods_settings_can_be_reached(release_of, case):
     release = release_of(case)
     found = pods(release)
@@ -134,7 +136,7 @@ def test_every_address_in_a_pods_settings_can_be_reached(release_of, case):
                     assert allows(release, found[workload.component], found[target], int(port))
 
 
-@pytest.mark.parametrize("case", ["kind", "gpu", "external-stores", "everything"])
+@pytest.mark.parametrize("case", ["kind", "gpu", "nodes", "external-stores", "everything"])
 def test_names_are_asked_for_where_the_cluster_answers(release_of, case):
     release = release_of(case)
     dns = Place({"k8s-app": "kube-dns"}, "kube-system")
@@ -144,6 +146,20 @@ def test_names_are_asked_for_where_the_cluster_answers(release_of, case):
         assert not allows(release, pod, Place({}, "elsewhere"), DNS)
         on_node = allows(release, pod, Place(address="169.254.20.10"), DNS)
         assert on_node == (case == "external-stores")
+
+
+def test_the_pods_of_a_group_reach_each_other_and_nobody_else_reaches_them(release_of):
+    release = release_of("nodes")
+    found = pods(release)
+    group = found["trainer-nodes"]
+    for port in (29400, 29500, 65535):
+        assert allows(release, group, group, port)
+        for other in set(found) - {"trainer-nodes"}:
+            assert not allows(release, found[other], group, port), other
+            assert not allows(release, group, found[other], port), other
+    assert not allows(release, group, group, 22)
+    alone = found["trainer-cpu"]
+    assert not allows(release, alone, alone, 29400)
 
 
 def test_user_code_reaches_neither_the_internet_nor_the_nodes(release_of):

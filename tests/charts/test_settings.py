@@ -19,6 +19,7 @@ CONTENT = {
     "database-url": "postgresql://training:secret@postgres:5432/training",
     "redis-url": "redis://:secret@redis:6379/0",
 }
+POD = {"metadata.name": "loop-training-engine-trainer-nodes-1"}
 
 
 def read_as_in_a_pod(container, kind, prefix, folder):
@@ -30,7 +31,8 @@ def environment(container, folder):
     """A container's variables, with its credentials in a folder here."""
     environ = {}
     for entry in container["env"]:
-        value = entry["value"]
+        value = _given(entry)
+        value = value.replace("$(POD_NAME)", environ.get("POD_NAME", ""))
         if value.startswith("/run/training-engine/"):
             path = folder / Path(value).name
             path.write_text(CONTENT.get(path.name, "token"))
@@ -38,6 +40,10 @@ def environment(container, folder):
         environ[entry["name"]] = value
     assert len(environ) == len(container["env"])
     return environ
+
+
+def _given(entry):
+    return entry["value"] if "value" in entry else POD[entry["valueFrom"]["fieldRef"]["fieldPath"]]
 
 
 def settings_class(service):
@@ -84,6 +90,22 @@ def test_alert_channels_arrive(release_of, tmp_path):
     known = {f"TRAINING_ALERT_{field.name.upper()}" for field in fields(NotificationSettings)}
     given = {name.removesuffix("_FILE") for name in environ if name.startswith("TRAINING_ALERT_")}
     assert given <= known
+
+
+def test_a_pod_of_a_group_knows_its_place_and_its_leader(release_of, tmp_path):
+    kind, prefix = settings_class("trainer")
+    release = release_of("nodes")
+    (container,) = release.workload("trainer-nodes").spec["containers"]
+    settings = read_as_in_a_pod(container, kind, prefix, tmp_path)
+    name = "loop-training-engine-trainer-nodes"
+    assert settings.group == tuple(f"{name}-{number}.{name}.ml.svc" for number in range(4))
+    assert settings.address == settings.group[1]
+    assert settings.follows
+    assert (settings.gpus, settings.group_seconds) == (8, 900)
+    service = release.named("Service", "trainer-nodes")
+    assert [port["port"] for port in service["spec"]["ports"]] == [settings.group_port]
+    (container,) = release.workload("trainer-cpu").spec["containers"]
+    assert not read_as_in_a_pod(container, kind, prefix, tmp_path).group
 
 
 def test_what_a_case_asks_for_arrives(release_of, tmp_path):

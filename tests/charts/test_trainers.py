@@ -9,7 +9,7 @@ GPU = "nvidia.com/gpu"
 
 
 def variables(workload):
-    return {entry["name"]: entry["value"] for entry in workload.spec["containers"][0]["env"]}
+    return {entry["name"]: entry.get("value") for entry in workload.spec["containers"][0]["env"]}
 
 
 def test_a_pool_is_the_defaults_with_its_own_values_over_them(release_of):
@@ -30,6 +30,22 @@ def test_a_pool_is_the_defaults_with_its_own_values_over_them(release_of):
     assert node.spec["runtimeClassName"] == "nvidia"
     assert gpu.spec["priorityClassName"] == "loop-training-engine-trainer"
     assert node.spec["priorityClassName"] == "large-training"
+
+
+def test_a_pool_of_several_nodes_is_one_set_of_named_pods_that_start_together(release_of):
+    release = release_of("nodes")
+    group = release.workload("trainer-nodes")
+    assert group.document["kind"] == "StatefulSet"
+    spec = group.document["spec"]
+    assert (spec["replicas"], spec["podManagementPolicy"]) == (4, "Parallel")
+    service = release.named("Service", "trainer-nodes")
+    assert spec["serviceName"] == service["metadata"]["name"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert group.spec["containers"][0]["resources"]["limits"][GPU] == 8
+    assert release.workload("trainer-cpu").document["kind"] == "Deployment"
+    data = {v["name"]: v for v in group.spec["volumes"]}["data"]
+    assert data["persistentVolumeClaim"]["claimName"] == "training-data"  # on every node
 
 
 def test_a_pool_of_none_stays_a_pool_of_none(release_of):
@@ -98,7 +114,7 @@ def test_a_pool_may_be_taken_away():
 
 
 def test_the_probe_is_the_trainers_own(release_of):
-    for workload in release_of("gpu").workloads:
+    for workload in [*release_of("gpu").workloads, *release_of("nodes").workloads]:
         if workload.component.startswith("trainer-"):
             (container,) = workload.spec["containers"]
             command = ["python", "-m", "services.trainer.alive"]

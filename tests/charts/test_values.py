@@ -108,6 +108,19 @@ def test_a_key_without_a_comment_is_found():
             "trainers.pools.cpu.keda.enabled=true,trainers.pools.cpu.keda.cooldownSeconds=60",
             "trainers.pools.cpu: keda.cooldownSeconds is 60, at least the grace period of 120",
         ),
+        ("trainers.pools.cpu.nodes=0", "nodes"),
+        (
+            "trainers.pools.cpu.nodes=2,trainers.pools.cpu.keda.enabled=true",
+            "trainers.pools.cpu: keda.enabled is true with nodes 2, allowed is false",
+        ),
+        (
+            "trainers.pools.cpu.nodes=2,trainers.pools.cpu.replicas=3",
+            "trainers.pools.cpu: replicas is 3 with nodes 2, allowed is 1 or 0",
+        ),
+        (
+            "trainers.pools.eight-nodes-of-each.nodes=8,fullnameOverride=training-of-the-whole-house",
+            "may have 52 characters; shorten the pool's or the release's",
+        ),
     ],
 )
 @pytest.mark.parametrize("major", [3, 4])
