@@ -28,7 +28,9 @@ class Described(BaseModel):
 
     @classmethod
     @cache
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def model_json_schema(  # type: ignore[override]  # a cached method is one all the same
+        cls, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """As pydantic makes it; not to be changed."""
         return super().model_json_schema(*args, **kwargs)
 

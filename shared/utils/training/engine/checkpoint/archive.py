@@ -33,7 +33,7 @@ class Archive:
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state  # owns the memory
         layout = _Layout(state)
-        with config.patch(_SETTINGS):  # holds for this thread alone
+        with config.patch(_SETTINGS):  # type: ignore[attr-defined]  # holds for this thread alone
             torch.save(state, cast("IO[bytes]", layout))
         self.pieces = layout.finish()
 
