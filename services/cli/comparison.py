@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from services.cli.output import console, number, table
+from services.cli.output import coloured, console, number, say, table
 from utils.training.metric_direction import direction_of
 from utils.training.model_registry import RegisteredModel
 
@@ -31,18 +31,20 @@ def rows_of(models: Sequence[RegisteredModel]) -> list[Row]:
 
 def show(models: Sequence[RegisteredModel], rows: Sequence[Row]) -> None:
     """A table whose best values are marked."""
-    heads = (f">{model.name} {model.version} (model {model.model_id})" for model in models)
-    made = table("metric", *heads)
-    made.add_row("tag", *(model.tag for model in models))
-    for row in rows:
-        cells = (
-            f"[bold green]{number(value)} *[/]" if model.model_id in row.best else number(value)
-            for model, value in zip(models, row.values, strict=True)
-        )
-        made.add_row(row.metric, *cells)
-    made.caption = "* the best"
-    made.caption_justify = "left"
-    console().print(made)
+    screen = console()
+    heads = (f">{model.name} {model.version}\n(model {model.model_id})" for model in models)
+    tags = ("tag", *(model.tag for model in models))
+    values = ((row.metric, *_cells(row, models)) for row in rows)
+    made = table(("metric", *heads), (tags, *values), width=screen.width)
+    screen.print(made)
+    if any(row.best for row in rows):
+        say("* the best")
+
+
+def _cells(row: Row, models: Sequence[RegisteredModel]) -> Iterator[object]:
+    for model, value in zip(models, row.values, strict=True):
+        is_best = model.model_id in row.best
+        yield coloured(f"{number(value)} *", "bold green") if is_best else number(value)
 
 
 def _row(name: str, models: Sequence[RegisteredModel]) -> Row:

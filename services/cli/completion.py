@@ -21,6 +21,11 @@ def model_ids(ctx: Any, incomplete: str) -> list[str]:
     return _proposed(ctx, incomplete, _read_model_ids)
 
 
+def schedule_names(ctx: Any, incomplete: str) -> list[str]:
+    """The names of schedules."""
+    return _proposed(ctx, incomplete, _read_schedule_names)
+
+
 def job_ids(ctx: Any, incomplete: str) -> list[str]:
     """The numbers of the newest jobs."""
     return _proposed(ctx, incomplete, _read_job_ids)
@@ -49,6 +54,13 @@ def _read_model_ids(folder: Path | None) -> Iterable[object]:
 
     with connect(folder).registry() as registry:
         return [model.model_id for model in registry.list_models(limit=_MOST).items]
+
+
+def _read_schedule_names(folder: Path | None) -> Iterable[object]:
+    from services.cli.connection import connect
+
+    with connect(folder).scheduler("reader") as scheduler:
+        return [schedule.name for schedule in scheduler.list_schedules(limit=_MOST).items]
 
 
 def _read_job_ids(folder: Path | None) -> Iterable[object]:

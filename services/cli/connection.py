@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from services.cli.errors import NotRunningError
+from services.cli.errors import NotRunningError, UsageError
 from services.cli.options import DEFAULT_FOLDER
 from utils.service.auth import Role
 from utils.service.clients.monitor import MonitorClient
@@ -90,11 +91,9 @@ def connect(folder: Path | None) -> Connection:
 
     Raises:
         NotRunningError: a ConnectionError; no stack runs there.
-        UsageError: a ValueError; the environment names services and no token.
+        UsageError: a ValueError; a variable of the environment can't be meant.
     """
-    remote = {
-        kind: [url] for kind in SERVICES if (url := os.environ.get(f"TRAINING_{kind.upper()}_URL"))
-    }
+    remote = {kind: [url] for kind in SERVICES if (url := _given_url(kind))}
     if folder is None and remote:
         return Connection(remote, _given_token(), None)
     from services.cli.stack.state import read_state
@@ -109,11 +108,29 @@ def connect(folder: Path | None) -> Connection:
     return Connection(state.urls, state.token_files, place)  # type: ignore[arg-type]
 
 
+def _given_url(kind: str) -> str | None:
+    variable = f"TRAINING_{kind.upper()}_URL"
+    url = os.environ.get(variable)
+    if url and not re.match(r"https?://[^/\s]+", url):
+        raise UsageError(
+            f"{variable} is {url!r}; give an address that begins with http:// or https://."
+        )
+    return url
+
+
 def _given_token() -> dict[Role, Path]:
     from services.cli.stack.credentials import ROLES
 
     file = os.environ.get(_TOKEN_FILE)
-    return {} if file is None else dict.fromkeys(ROLES, Path(file))
+    if file is None:
+        return {}
+    try:
+        token = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{_TOKEN_FILE} names {file!r}, which can't be read: {error}.") from error
+    if not re.fullmatch(r"[!-~]+", token):
+        raise UsageError(f"{_TOKEN_FILE} names {file!r}, which holds no token; put one line there.")
+    return dict.fromkeys(ROLES, Path(file))
 
 
 def _is_ready(url: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.cli.output import ago, console, number, print_json, print_table, say, table
+from services.cli.output import ago, coloured, number, print_json, print_table, say
 from utils.service.clients.monitor import MonitorClient
 from utils.service.contracts.drift import FeatureShift
 
@@ -30,7 +30,7 @@ def show_models(monitor: MonitorClient, *, as_json: bool) -> None:
         )
         for one in found
     )
-    columns = ("model", ">version", "status", ">bits", "moved", ">last window")
+    columns = ("model", ">version", "status", ">bits", "~moved", ">last window")
     print_table(columns, rows, "No window of any model is full yet.")
 
 
@@ -52,7 +52,7 @@ def show_model(monitor: MonitorClient, name: str, limit: int, *, as_json: bool) 
         )
         for one in windows
     )
-    columns = ("end (UTC)", ">version", ">rows", ">errors", "status", ">bits", "moved")
+    columns = ("end (UTC)", ">version", ">rows", ">errors", "status", ">bits", "~moved")
     print_table(columns, rows, f"No window of {name} is full yet.")
     if windows and windows[0].features:
         _show_features(windows[0].features)
@@ -60,14 +60,13 @@ def show_model(monitor: MonitorClient, name: str, limit: int, *, as_json: bool) 
 
 def _show_features(features: Mapping[str, FeatureShift]) -> None:
     say("The features of the last window:")
-    made = table("feature", ">bits", ">p", "")
     full = max([_LEAST_FULL_BITS, *(shift.js for shift in features.values())])
-    for feature, shift in sorted(features.items(), key=lambda item: -item[1].js):
-        bar = "█" * round(_BAR * shift.js / full)
-        made.add_row(feature, number(shift.js), number(shift.p), bar)
-    console().print(made)
+    rows = (
+        (feature, number(shift.js), number(shift.p), "█" * round(_BAR * shift.js / full))
+        for feature, shift in sorted(features.items(), key=lambda item: -item[1].js)
+    )
+    print_table(("feature", ">bits", ">p", ""), rows, "It has no features.")
 
 
-def _coloured(status: str) -> str:
-    colour = _COLOURS.get(status)
-    return f"[{colour}]{status}[/]" if colour else status
+def _coloured(status: str) -> object:
+    return coloured(status, _COLOURS.get(status, ""))

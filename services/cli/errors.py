@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import typer
 
+from services.cli.output import flowing
 from utils.training.errors import TrainingError
 
 
@@ -41,12 +42,18 @@ def told() -> Iterator[None]:
     except TrainingError as error:
         away = isinstance(error, ConnectionError)
         _end(str(error), ExitCode.UNREACHABLE if away else ExitCode.REFUSED)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        _end(f"{error}.", ExitCode.REFUSED)
+        _end(os_sentence(error), ExitCode.REFUSED)
+
+
+def os_sentence(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    reason = error.strerror or str(error)
+    return f"{reason}." if error.filename is None else f"{error.filename}: {reason}."
 
 
 def _end(sentence: str, code: ExitCode) -> None:
-    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.write(f"{flowing(sentence, sys.stderr)}\n")
     raise typer.Exit(code)

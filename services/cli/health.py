@@ -55,7 +55,8 @@ def _show_stack(folder: Path | None, *, as_json: bool) -> bool:
             service["memory_bytes"] = memory.get(service["name"])
         print_json(document)
     else:
-        console().print(services_table(state))
+        screen = console()
+        screen.print(services_table(state, width=screen.width))
         if not state.is_ready:
             say("It is starting.")
     return state.is_ready and all(service.condition == "ready" for service in state.services)

@@ -6,10 +6,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from services.cli.commands import jobs, models, observing, platform, schedules, triggers
 from services.cli.errors import told
+from services.cli.groups import Group
 from utils.training import __version__
 
 _HELP = (
@@ -24,7 +24,7 @@ _EXIT_CODES = (
 )
 
 
-class _Root(TyperGroup):
+class _Root(Group):
     """The root, where every error becomes a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -56,7 +56,9 @@ def _print_version(wanted: bool) -> None:
 def _main(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Every command stands by itself; here is only what concerns none of them."""

@@ -49,15 +49,13 @@ def show_list(models: Sequence[RegisteredModel]) -> None:
             model.name,
             model.version,
             model.tag,
-            model.task_type,
             _metrics(model.metrics),
-            ", ".join(model.export_formats),
             None if model.model_size_mb is None else f"{model.model_size_mb:.2f} MB",
             ago(model.created_at),
         )
         for model in models
     )
-    columns = (">id", "name", ">version", "tag", "task", "metrics", "formats", ">size", ">age")
+    columns = (">id", "name", ">version", "tag", "~metrics", ">size", ">age")
     print_table(columns, rows, "There are no such models.")
 
 
@@ -67,6 +65,7 @@ def show_sheet(sheet: Sheet) -> None:
     say(f"{model.name} {model.version} (model {model.model_id})")
     rows = {
         "tag": f"{model.tag}, since {model.tagged_at:%Y-%m-%d %H:%M:%S} UTC",
+        "task": model.task_type,
         "metrics": "\n".join(f"{name} {number(v)}" for name, v in sorted(model.metrics.items())),
         "gate": "never judged" if sheet.verdict is None else _judged(sheet.verdict),
         "formats": ", ".join(model.export_formats),
@@ -78,7 +77,7 @@ def show_sheet(sheet: Sheet) -> None:
         "job": model.metadata.get("job_id"),
     }
     print_sheet(rows)
-    columns = ("at (UTC)", "from", "to", "by", "why")
+    columns = ("at (UTC)", "from", "to", "by", "~why")
     changes = (
         (f"{p.at:%Y-%m-%d %H:%M:%S}", p.from_tag, p.to_tag, p.actor, p.reason)
         for p in sheet.history

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,13 +15,15 @@ from types import FrameType
 import psutil
 import typer
 
-from services.cli.errors import ExitCode, NotRunningError
+from services.cli.errors import ExitCode, NotRunningError, UsageError
+from services.cli.options import command_for
 from services.cli.output import print_json, say
 from services.cli.stack.errors import StackError
 from services.cli.stack.options import StackOptions
 from services.cli.stack.stack import Stack
 from services.cli.stack.state import StackState, find, read_state
 from services.cli.stack_view import show_changes, show_table
+from utils.service.contracts.jobs import ENTRY_POINT, FORMS
 
 _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 150.0  # four steps of the stop, with a reserve
@@ -58,7 +61,8 @@ def run_detached(folder: Path, arguments: list[str], *, as_json: bool) -> None:
     state = read_state(folder)
     if state is not None and state.is_running:
         raise StackError(
-            f"A stack runs in {folder} already, process {state.pid}; `trainctl status` shows it."
+            f"A stack runs in {folder} already, process {state.pid}; "
+            f"`{command_for(folder, 'status')}` shows it, `{command_for(folder, 'down')}` stops it."
         )
     logs = folder / "logs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +85,8 @@ def run_detached(folder: Path, arguments: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json(state)
     else:
-        say(f"The platform is ready in {folder}, process {state.pid}; `trainctl down` stops it.")
+        stopping = command_for(folder, "down")
+        say(f"The platform is ready in {folder}, process {state.pid}; `{stopping}` stops it.")
 
 
 def stop(folder: Path, *, kill: bool, as_json: bool) -> None:
@@ -102,7 +107,7 @@ def stop(folder: Path, *, kill: bool, as_json: bool) -> None:
         except psutil.TimeoutExpired as error:
             raise StackError(
                 f"The stack in {folder} did not stop within {_STOP_SECONDS:g} s; "
-                "`trainctl down --kill` does not wait."
+                f"`{command_for(folder, 'down --kill')}` does not wait."
             ) from error
     stopped = process is not None
     if as_json:
@@ -118,14 +123,27 @@ def running_state(folder: Path) -> StackState:
         NotRunningError: a ConnectionError; nothing runs there.
     """
     state = read_state(folder)
+    starting = command_for(folder, "up")
     if state is None:
-        raise NotRunningError(f"No stack runs in {folder}; `trainctl up` starts one.")
+        raise NotRunningError(f"No stack runs in {folder}; `{starting}` starts one.")
     if not state.is_running:
         raise NotRunningError(
-            f"The stack in {folder} was killed (process {state.pid}); `trainctl up` starts it "
+            f"The stack in {folder} was killed (process {state.pid}); `{starting}` starts it "
             "again, with all of its models, jobs and data."
         )
     return state
+
+
+def checked_entry_points(typed: Sequence[str]) -> tuple[str, ...]:
+    """What jobs may name beside the samples.
+
+    Raises:
+        UsageError: a ValueError; one is no entry point.
+    """
+    for one in typed:
+        if not re.fullmatch(ENTRY_POINT, one):
+            raise UsageError(f"The entry point is {one!r}, allowed is {FORMS[ENTRY_POINT]}.")
+    return tuple(typed)
 
 
 def arguments_of_this_process() -> list[str]:

@@ -6,7 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from services.cli.output import console, duration, print_json, say, table
+from services.cli.options import command_for
+from services.cli.output import coloured, console, duration, print_json, say, table
 from services.cli.stack.memory import memory_of
 from services.cli.stack.state import ServiceState, StackState
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.2
 _REFRESH_SECONDS = 1.0
 _COLOURS = {"ready": "green", "down": "bold red", "unready": "red", "starting": "yellow"}
-_HINT = "trainctl submit --sample digits --watch"
 
 
 def show_table(stack: Stack) -> None:
@@ -32,9 +32,11 @@ def show_table(stack: Stack) -> None:
         while stack.is_running:
             if stack.is_ready and not told:
                 told = True
-                screen.print(f"The platform is ready. Try: [bold]{_HINT}[/]  Ctrl-C stops it.")
+                hint = command_for(stack.folder, "submit --sample digits --watch")
+                screen.print("The platform is ready. Ctrl-C stops it. Try in another terminal:")
+                screen.print(f"  {hint}", style="bold", markup=False, soft_wrap=True)
             if time.monotonic() - shown > _REFRESH_SECONDS:
-                live.update(services_table(stack.state), refresh=True)
+                live.update(services_table(stack.state, width=screen.width), refresh=True)
                 shown = time.monotonic()
             time.sleep(_LOOK_SECONDS)
 
@@ -58,23 +60,23 @@ def show_changes(stack: Stack, *, as_json: bool) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def services_table(state: StackState) -> Table:
+def services_table(state: StackState, *, width: int) -> Table:
     """Every service: where it is, and how it does."""
-    made = table("service", "url", ">pid", "health", ">up", ">restarts", ">memory")
+    columns = ("service", "url", ">pid", "health", ">up", ">restarts", ">memory")
     memory = memory_of({s.name: s.pid for s in state.services if s.pid is not None})
-    for service in state.services:
-        colour = _COLOURS.get(service.condition, "")
-        health = f"[{colour}]{service.condition}[/]" if colour else service.condition
-        made.add_row(
+    rows = (
+        (
             service.name,
-            service.url or "",
-            str(service.pid or ""),
-            health,
+            service.url,
+            service.pid,
+            coloured(service.condition, _COLOURS.get(service.condition, "")),
             _uptime(service),
-            str(service.restarts or ""),
-            f"{memory[service.name] / 1e6:.0f} MB" if service.name in memory else "",
+            service.restarts or None,
+            f"{memory[service.name] / 1e6:.0f} MB" if service.name in memory else None,
         )
-    return made
+        for service in state.services
+    )
+    return table(columns, rows, width=width)
 
 
 def _uptime(service: ServiceState) -> str:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from services.cli.errors import UsageError
+from services.cli.requests import request_of
 from utils.service.contracts.configs import checked_config
 from utils.service.contracts.jobs import JobSubmission
-from utils.training.errors import InvalidConfigError
 
 SAMPLES: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 5, "batch_size": 32, "learning_rate": 4e-3, "export_formats": ["onnx"]},
     "cells": {"epochs": 20, "batch_size": 32, "learning_rate": 4e-3, "export_formats": ["onnx"]},
     "text": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "export_formats": ["onnx"]},
 }
+_ONCE = ("after", "run_after", "reason")
+ONE_OF_SAMPLES = " or ".join(SAMPLES)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as in version 1.2; PyYAML knows 1.1."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_submission(
@@ -41,7 +54,7 @@ def read_submission(
         InvalidConfigError: a ValueError; lists every fault of the job.
     """
     if (file is None) == (sample is None):
-        raise UsageError("Give a file with a job, or --sample digits (or cells, or text).")
+        raise UsageError(f"Give either a file with a job, or --sample {ONE_OF_SAMPLES}.")
     if file is None:
         assert sample is not None
         job = _of_sample(sample, model_name, epochs)
@@ -52,14 +65,31 @@ def read_submission(
     if "config" not in job:
         job = {"job_type": "training", "config": job}
     job |= {name: value for name, value in changes.items() if value is not None}
-    try:
-        submission = JobSubmission.model_validate(job)
-    except ValidationError as error:
-        raise InvalidConfigError(
-            [f"{'.'.join(map(str, f['loc']))}: {f['msg']}." for f in error.errors()]
-        ) from error
+    submission = request_of(JobSubmission, job)
     checked_config(submission.job_type, submission.config)
     return submission
+
+
+def read_recurring(
+    file: Path | None, sample: str | None, model_name: str | None, epochs: int | None
+) -> JobSubmission:
+    """The job that is meant to run again and again.
+
+    Raises:
+        UsageError: a ValueError; as of :func:`read_submission`, or the file says what only a job
+            that runs once can have.
+        InvalidConfigError: a ValueError; lists every fault of the job.
+    """
+    job = read_submission(file, sample, model_name, epochs, {})
+    once = [name for name in _ONCE if name in job.model_fields_set]
+    if once:
+        raise UsageError(f"{file} has {', '.join(once)}, for a job that runs once; leave it out.")
+    return job
+
+
+def entry_point_of(sample: str) -> str:
+    """What builds the model of a built-in sample."""
+    return f"services.trainer.samples.{sample}:build_model"
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
@@ -69,12 +99,15 @@ def read_mapping(file: Path) -> dict[str, Any]:
         UsageError: a ValueError; it is neither, or has something else in it.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UsageError(f"{file} is neither YAML nor JSON; {where}{error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).splitlines()[-1].strip()
-        raise UsageError(f"{file} is neither YAML nor JSON: {where}.") from error
+        raise UsageError(f"{file} is neither YAML nor JSON: it is no text in UTF-8.") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{file} has no mapping of names to values in it.")
+        raise UsageError(f"{file} holds no names with values, such as `model_name: shoes`.")
     return content
 
 
@@ -88,7 +121,7 @@ def _of_sample(sample: str, model_name: str | None, epochs: int | None) -> dict[
     }
     return {
         "model_name": model_name or sample,
-        "model": {"entry_point": f"services.trainer.samples.{sample}:build_model"},
+        "model": {"entry_point": entry_point_of(sample)},
         "data": [{"kind": "sample", "location": sample}],
         "training_config": {"progress_bar": False, **settings},
         **parts,

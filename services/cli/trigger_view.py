@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from services.cli.errors import UsageError
 from services.cli.output import ago, print_table, say
-from services.cli.submission import read_mapping, read_submission
+from services.cli.requests import request_of
+from services.cli.submission import ONE_OF_SAMPLES, read_mapping, read_recurring
 from utils.service.contracts.jobs import TriggerRule
 from utils.service.contracts.triggers import Trigger, TriggerExplanation
-from utils.training.errors import InvalidConfigError
 
 
 def read_rule(
@@ -25,25 +23,29 @@ def read_rule(
 ) -> TriggerRule:
     """The rule that is meant; ``changes`` that are None leave the file's.
 
+    The file is a rule, or the job that it submits, as for ``submit``.
+
     Raises:
         UsageError: a ValueError; neither or both of file and sample were given.
         InvalidConfigError: a ValueError; lists every fault of the rule.
     """
     if (file is None) == (sample is None):
-        raise UsageError("Give a file with a rule, or --sample digits (or cells, or text).")
-    if file is None:
-        rule: dict[str, Any] = {"job": read_submission(None, sample, name, epochs, {}).config}
-    else:
-        rule = read_mapping(file)
+        raise UsageError(f"Give either a file with a rule, or --sample {ONE_OF_SAMPLES}.")
+    content = {} if file is None else read_mapping(file)
+    is_job = file is None or not content.keys().isdisjoint({"config", "model_name"})
+    rule = _rule_of(name, file, sample, epochs) if is_job else content
     rule |= {field: value for field, value in changes.items() if value is not None}
-    if "drift_threshold" in rule:
+    if isinstance(rule.get("drift_threshold"), int | float):
         rule.setdefault("drift_warning", rule["drift_threshold"] / 2)
-    try:
-        return TriggerRule.model_validate(rule)
-    except ValidationError as error:
-        raise InvalidConfigError(
-            [f"{'.'.join(map(str, f['loc']))}: {f['msg']}." for f in error.errors()]
-        ) from error
+    return request_of(TriggerRule, rule)
+
+
+def _rule_of(
+    name: str, file: Path | None, sample: str | None, epochs: int | None
+) -> dict[str, Any]:
+    """The rule that asks for nothing but this job."""
+    job = read_recurring(file, sample, name if sample else None, epochs)
+    return {"job": job.config, **job.model_dump(include={"priority", "max_attempts", "resources"})}
 
 
 def show_list(found: Sequence[Trigger]) -> None:
@@ -82,16 +84,14 @@ def show_explanation(found: TriggerExplanation) -> None:
     """What would start a training, what would not, and why."""
     say(found.explanation)
     rows = ((one.trigger, "fires" if one.fired else "", one.reason) for one in found.findings)
-    print_table(("trigger", "", "why"), rows, "Nothing was said of the model yet.")
+    print_table(("trigger", "", "~why"), rows, "Nothing was said of the model yet.")
     if found.last_signal_at is not None:
         say(f"The last signal came {ago(found.last_signal_at)} ago.")
-    if found.brakes:
-        say(f"Held back by: {', '.join(found.brakes)}.")
     trainings = (
         (f"{one.fired_at:%Y-%m-%d %H:%M:%S}", one.job_id, one.outcome, " ".join(one.reasons))
         for one in found.firings
     )
-    columns = ("started (UTC)", ">job", "outcome", "why")
+    columns = ("started (UTC)", ">job", "outcome", "~why")
     print_table(columns, trainings, "It has started no training yet.")
 
 

@@ -22,6 +22,7 @@ from utils.training.job_queue import Job, JobEvent
 _PATIENCE_SECONDS = 120.0  # for a scheduler that is restarted
 _LINE_SECONDS = 5.0  # between two lines of one phase: a log is read, not watched
 _WAITING = "waiting"
+_WIDEST_BAR = 40  # characters
 
 
 class View(Protocol):
@@ -37,7 +38,7 @@ def watch_job(connection: Connection, job_id: int, *, as_json: bool) -> None:
     Raises:
         typer.Exit: with code 4; the job did not complete.
     """
-    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler:
+    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler, _left_alone(job_id):
         job = follow(scheduler, job_id, _json() if as_json else live_view(job_id))
     if not as_json:
         say(job_sentence(job))
@@ -63,7 +64,7 @@ def wait_for(connection: Connection, job_id: int, *, as_json: bool) -> None:
     Raises:
         typer.Exit: with code 4; the job did not complete.
     """
-    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler:
+    with connection.scheduler("reader", _PATIENCE_SECONDS) as scheduler, _left_alone(job_id):
         for _ in scheduler.events(job_id):
             continue
         job = scheduler.get_job(job_id)
@@ -89,6 +90,19 @@ def _exit_as(job: Job) -> None:
 
 
 @contextmanager
+def _left_alone(job_id: int) -> Iterator[None]:
+    """Who stops watching is told that the job does not stop."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"Job {job_id} goes on: `trainctl watch {job_id}` shows it, "
+            f"`trainctl cancel {job_id}` stops it.\n"
+        )
+        raise
+
+
+@contextmanager
 def _json() -> Iterator[View]:
     class Json:
         def show(self, event: JobEvent | Progress) -> None:
@@ -110,13 +124,8 @@ def _lines() -> Iterator[View]:
                 say(f"{event.at:%H:%M:%S} {event.to_status.value}{why}")
             elif event.phase != self.phase or time.monotonic() - self.said_at > _LINE_SECONDS:
                 self.phase, self.said_at = event.phase, time.monotonic()
-                said = [
-                    event.phase or "",
-                    f"step {event.step}/{event.total_steps}" if event.total_steps else "",
-                    f"loss {number(event.loss)}" if event.loss is not None else "",
-                    _rate(event),
-                    _left(event),
-                ]
+                step, *others = _numbers(event)
+                said = [event.phase or "", step and f"step {step}", *others]
                 say("  " + ", ".join(word for word in said if word))
 
     yield Lines()
@@ -124,15 +133,18 @@ def _lines() -> Iterator[View]:
 
 @contextmanager
 def _bar(job_id: int) -> Iterator[View]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
+    from rich.text import Text
 
     with Bar(
         TextColumn(f"job {job_id}"),
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        TextColumn("{task.description}", style="bold"),
+        BarColumn(bar_width=None, table_column=Column(max_width=_WIDEST_BAR)),
         TextColumn("{task.fields[said]}"),
+        expand=True,
+        transient=True,  # what became of the job is said instead
     ) as bar:
         task = bar.add_task(_WAITING, total=None, said="")
 
@@ -141,10 +153,9 @@ def _bar(job_id: int) -> Iterator[View]:
                 if isinstance(event, JobEvent):
                     bar.update(task, description=event.to_status.value)
                     if event.reason:
-                        bar.console.print(f"{event.at:%H:%M:%S} {event.reason}", highlight=False)
+                        bar.console.print(Text(f"{event.at:%H:%M:%S} {event.reason}"))
                     return
-                loss = f"loss {number(event.loss)}" if event.loss is not None else ""
-                said = "  ".join(word for word in (loss, _rate(event), _left(event)) if word)
+                said = "  ".join(word for word in _numbers(event) if word)
                 bar.update(task, description=event.phase or "running", said=said)
                 if event.total_steps:  # only training counts steps
                     bar.update(task, completed=event.step, total=event.total_steps)
@@ -152,11 +163,10 @@ def _bar(job_id: int) -> Iterator[View]:
         yield Shown()
 
 
-def _rate(event: Progress) -> str:
-    rate = event.samples_per_second
-    return "" if rate is None else f"{rate:.0f} samples/s"
-
-
-def _left(event: Progress) -> str:
-    left = event.seconds_left
-    return "" if left is None else f"{duration(left)} left"
+def _numbers(event: Progress) -> tuple[str, ...]:
+    return (
+        f"{event.step}/{event.total_steps}" if event.total_steps else "",
+        f"loss {number(event.loss)}" if event.loss is not None else "",
+        f"{event.samples_per_second:.0f} samples/s" if event.samples_per_second else "",
+        f"{duration(event.seconds_left)} left" if event.seconds_left is not None else "",
+    )

@@ -1,16 +1,17 @@
-"""Jobs: submit, list, look, cancel, watch, read their logs."""
+"""Jobs: submit, list, look, cancel, watch, read their logs, bring them data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from services.cli.completion import job_ids, model_names
+from services.cli.groups import Command
 from services.cli.options import AsJson, Folder
 
-JobId = Annotated[int, typer.Argument(help="The job's number.", autocompletion=job_ids)]
+JobId = Annotated[int, typer.Argument(min=1, help="The job's number.", autocompletion=job_ids)]
 JobType = Literal["training", "evaluation", "export"]
 Status = Literal["pending", "claimed", "running", "cancelling", "completed", "failed", "cancelled"]
 _PANEL = "Jobs"
@@ -18,8 +19,8 @@ _PANEL = "Jobs"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (submit, jobs, job, cancel, watch, logs):
-        app.command(rich_help_panel=_PANEL)(command)
+    for command in (submit, jobs, job, cancel, watch, logs, upload):
+        app.command(cls=Command, rich_help_panel=_PANEL)(command)
 
 
 def submit(
@@ -39,11 +40,15 @@ def submit(
         str | None, typer.Option(help="What the model is called; the sample's name by default.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the sample.")] = None,
-    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is first.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="9 is first; 0 by default.")
+    ] = None,
     after: Annotated[
         list[int] | None, typer.Option(help="Wait for this job; may be given several times.")
     ] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, max=20)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=20, help="How often it is tried; 3 by default.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show its progress.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, silently.")] = False,
@@ -53,11 +58,17 @@ def submit(
     """Put a job into the queue.
 
     With --watch or --wait the exit code is 4 where the job does not complete.
+
+    $ trainctl submit job.yaml --watch
+    $ trainctl submit --sample digits --model-name scans --epochs 5 --wait --json
     """
     from services.cli.connection import connect
+    from services.cli.errors import UsageError
     from services.cli.submission import read_submission
     from services.cli.watching import wait_for, watch_job
 
+    if watch and wait:
+        raise UsageError("Give either --watch or --wait.")
     changes = {
         "priority": priority,
         "after": after,
@@ -77,8 +88,16 @@ def submit(
 
 
 def jobs(
-    status: Annotated[Status | None, typer.Option(help="In one status.")] = None,
-    job_type: Annotated[JobType | None, typer.Option("--type", help="Of one type.")] = None,
+    status: Annotated[
+        Status | None,
+        typer.Option(metavar="STATUS", help=f"In one status: {', '.join(get_args(Status))}."),
+    ] = None,
+    job_type: Annotated[
+        JobType | None,
+        typer.Option(
+            "--type", metavar="TYPE", help=f"Of one type: {', '.join(get_args(JobType))}."
+        ),
+    ] = None,
     model_name: Annotated[
         str | None, typer.Option("--model", autocompletion=model_names, help="Of one model.")
     ] = None,
@@ -86,7 +105,10 @@ def jobs(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first.
+
+    $ trainctl jobs --status failed --model digits
+    """
     from services.cli.connection import connect
     from services.cli.output import ago, print_json, print_table
     from services.cli.watching import fraction
@@ -109,18 +131,20 @@ def jobs(
             found.status.value,
             fraction(found),
             f"{found.attempt}/{found.max_attempts}",
-            found.worker_id,
             ago(found.submitted_at),
-            found.error.splitlines()[0][:60] if found.error else found.reason,
+            found.error.splitlines()[0] if found.error else found.reason,
         )
         for found in page.items
     )
-    columns = (">job", "type", "model", "status", ">done", ">try", "worker", ">age", "about it")
+    columns = (">job", "type", "model", "status", ">done", ">try", ">age", "~about it")
     print_table(columns, rows, "There are no such jobs.")
 
 
 def job(job_id: JobId, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Show a job and what has happened to it."""
+    """Show a job and what has happened to it.
+
+    $ trainctl job 1
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, print_table
 
@@ -135,7 +159,8 @@ def job(job_id: JobId, folder: Folder = None, as_json: AsJson = False) -> None:
         (f"{event.at:%H:%M:%S}", event.to_status.value, event.attempt, event.actor, event.reason)
         for event in history
     )
-    print_table(("at (UTC)", "status", ">try", "by", "why"), rows, "Nothing has happened to it.")
+    columns = ("at (UTC)", "status", ">try", "by", "~why")
+    print_table(columns, rows, "Nothing has happened to it.")
 
 
 def cancel(
@@ -144,7 +169,10 @@ def cancel(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel a job; a running one saves its work and stops."""
+    """Cancel a job; a running one saves its work and stops.
+
+    $ trainctl cancel 1 --reason "the data is wrong"
+    """
     from services.cli.connection import connect
 
     with connect(folder).scheduler() as scheduler:
@@ -155,6 +183,8 @@ def watch(job_id: JobId, folder: Folder = None, as_json: AsJson = False) -> None
     """Follow a job to its end: progress, loss, rate, time left.
 
     It goes on over a restart of the scheduler. Exit code 4 where the job does not complete.
+
+    $ trainctl watch 1
     """
     from services.cli.connection import connect
     from services.cli.watching import watch_job
@@ -171,11 +201,38 @@ def logs(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a job's log."""
+    """Print a job's log.
+
+    $ trainctl logs 1 --follow
+    $ trainctl logs 1 --tail 2000
+    """
     from services.cli.connection import connect
     from services.cli.job_logs import print_log
 
     print_log(connect(folder), job_id, follow=follow, tail_bytes=tail, as_json=as_json)
+
+
+def upload(
+    path: Annotated[Path, typer.Argument(help="A file, or a folder of images.", exists=True)],
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring data into the artifact store, and print what jobs name it by.
+
+    The token must be of the role trainer or admin.
+
+    $ trainctl upload shoes.csv
+    """
+    from services.cli import uploading
+    from services.cli.connection import connect
+    from services.cli.output import print_json, say
+
+    with connect(folder).registry("trainer") as registry:
+        location = uploading.upload(registry, path)
+    if as_json:
+        print_json({"location": location})
+    else:
+        say(location)
 
 
 def _show_job(found: object, *, as_json: bool, brief: bool = False) -> None:

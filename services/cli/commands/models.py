@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from services.cli.completion import model_ids, model_names
-from services.cli.groups import ListByDefault
+from services.cli.groups import Command, ListByDefault
 from services.cli.options import AsJson, Folder
 
-ModelId = Annotated[int, typer.Argument(help="The model's number.", autocompletion=model_ids)]
+ModelId = Annotated[
+    int, typer.Argument(min=1, help="The model's number.", autocompletion=model_ids)
+]
 ModelName = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
 Tag = Literal["production", "staging", "experimental", "retired"]
 _PANEL = "Models"
@@ -25,10 +27,10 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(models, name="models", rich_help_panel=_PANEL)
     for command in (compare, promote, rollback, predict):
-        app.command(rich_help_panel=_PANEL)(command)
+        app.command(cls=Command, rich_help_panel=_PANEL)(command)
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(
     name: Annotated[
         str | None, typer.Argument(help="Of this name only.", autocompletion=model_names)
@@ -38,7 +40,10 @@ def list_models(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """List models, the newest first."""
+    """List models, the newest first.
+
+    $ trainctl models digits --tag production
+    """
     from services.cli import model_view
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -51,9 +56,12 @@ def list_models(
         model_view.show_list(found)
 
 
-@models.command("show")
+@models.command("show", cls=Command)
 def show_model(model_id: ModelId, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Show a model: its metrics, its verdict, where it comes from, who promoted it."""
+    """Show a model: its metrics, its verdict, where it comes from, who promoted it.
+
+    $ trainctl models show 1
+    """
     from services.cli import model_view
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -68,12 +76,15 @@ def show_model(model_id: ModelId, folder: Folder = None, as_json: AsJson = False
 
 def compare(
     model_id: Annotated[
-        list[int], typer.Argument(help="The models' numbers.", autocompletion=model_ids)
+        list[int], typer.Argument(min=1, help="The models' numbers.", autocompletion=model_ids)
     ],
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set models side by side, metric by metric; the best value of each is marked."""
+    """Set models side by side, metric by metric; the best value of each is marked.
+
+    $ trainctl compare 1 2
+    """
     from services.cli import comparison
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -100,12 +111,16 @@ def promote(
     """Give a model another tag; serving follows within seconds.
 
     Production wants a passing verdict of the gate against the present production version.
+
+    $ trainctl promote 2
+    $ trainctl promote 2 --force --reason "the gate's data is out of date"
     """
     from services.cli import model_view
     from services.cli.connection import connect
+    from services.cli.requests import request_of
     from utils.service.contracts.models import PromotionRequest
 
-    request = PromotionRequest(tag=tag, force=force, reason=reason)
+    request = request_of(PromotionRequest, {"tag": tag, "force": force, "reason": reason})
     with connect(folder).registry("admin" if force else "submitter") as registry:
         model_view.show_promotion(registry.promote(model_id, request), as_json=as_json)
 
@@ -116,7 +131,10 @@ def rollback(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the production version before the present one back; serving follows within seconds."""
+    """Put the production version before the present one back; serving follows within seconds.
+
+    $ trainctl rollback digits --reason "complaints"
+    """
     from services.cli import model_view
     from services.cli.connection import connect
 
@@ -141,7 +159,11 @@ def predict(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the served version of a model."""
+    """Ask the served version of a model.
+
+    $ trainctl predict digits --sample digits
+    $ trainctl predict shoes instances.json --json
+    """
     from services.cli import prediction
     from services.cli.connection import connect
 

@@ -8,6 +8,7 @@ import typer
 
 from services.cli.completion import model_names
 from services.cli.demo.command import demo
+from services.cli.groups import Command
 from services.cli.options import AsJson, Folder
 
 _PANEL = "Observing"
@@ -16,8 +17,8 @@ _PANEL = "Observing"
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (drift, doctor):
-        app.command(rich_help_panel=_PANEL)(command)
-    app.command(rich_help_panel="The platform")(demo)
+        app.command(cls=Command, rich_help_panel=_PANEL)(command)
+    app.command(cls=Command, rich_help_panel="The platform")(demo)
 
 
 def drift(
@@ -29,7 +30,11 @@ def drift(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far what is asked of a model has moved from what it was trained on."""
+    """Show how far what is asked of a model has moved from what it was trained on.
+
+    $ trainctl drift
+    $ trainctl drift digits --limit 20
+    """
     from services.cli import drift_view
     from services.cli.connection import connect
 
@@ -43,14 +48,16 @@ def drift(
 def doctor(
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Verify the bundles of all versions, not of production's."),
+        typer.Option("--deep", help="Verify the bundles of all versions."),
     ] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong: what it is, why it matters, what to do.
 
-    Exit code 1 where something is an error.
+    The bundles of production's versions are verified. Exit code 1 where something is an error.
+
+    $ trainctl doctor --deep
     """
     from services.cli.connection import connect
     from services.cli.doctor.examination import examine

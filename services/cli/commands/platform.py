@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.cli.groups import Command
 from services.cli.options import AsJson, Folder
 from services.cli.stack.options import Backend
 
@@ -15,7 +17,7 @@ _PANEL = "The platform"
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (up, down, status):
-        app.command(rich_help_panel=_PANEL)(command)
+        app.command(cls=Command, rich_help_panel=_PANEL)(command)
 
 
 def up(
@@ -29,6 +31,14 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach/--no-detach", help="Return when all is ready.")
     ] = False,
+    entry_point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Lets jobs name a function of yours that builds a model; found from the current "
+            "folder or PYTHONPATH. May be given several times.",
+        ),
+    ] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,12 +46,16 @@ def up(
 
     Ctrl-C stops it in order, a second one at once. Everything lies in the folder; models, jobs and
     data are there again at the next start.
+
+    $ trainctl up
+    $ trainctl up --detach --trainers 2 --entry-point shoes:build_model
     """
     from services.cli import running
     from services.cli.options import DEFAULT_FOLDER
     from services.cli.stack.options import StackOptions
 
     place = (folder or DEFAULT_FOLDER).absolute()
+    entry_points = running.checked_entry_points(entry_point or [])
     if detach:
         running.run_detached(place, running.arguments_of_this_process(), as_json=as_json)
         return
@@ -49,6 +63,8 @@ def up(
         schedulers=schedulers,
         trainers=trainers,
         threads=threads,
+        entry_points=entry_points,
+        code=Path.cwd() if entry_points else None,
         backend=backend,
         prometheus=prometheus,
     )
@@ -60,7 +76,10 @@ def down(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the platform in the folder, wherever it was started. Nothing is lost."""
+    """Stop the platform in the folder, wherever it was started. Nothing is lost.
+
+    $ trainctl down
+    """
     from services.cli import running
     from services.cli.options import DEFAULT_FOLDER
 
@@ -71,6 +90,8 @@ def status(folder: Folder = None, as_json: AsJson = False) -> None:
     """Show every service: where it is, and how it does.
 
     Exit code 1 where one is not ready, 3 where nothing runs.
+
+    $ trainctl status
     """
     from services.cli import health
 

@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from services.cli.groups import ListByDefault
+from services.cli.completion import schedule_names
+from services.cli.groups import Command, ListByDefault
 from services.cli.options import AsJson, Folder
 
-ScheduleId = Annotated[int, typer.Argument(help="The schedule's number.")]
+ScheduleRef = Annotated[
+    str, typer.Argument(help="The schedule's name or number.", autocompletion=schedule_names)
+]
 
 schedules = typer.Typer(
     cls=ListByDefault, help="Jobs that come again and again; alone, it lists them."
@@ -22,9 +25,12 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(schedules, name="schedules", rich_help_panel="Retraining")
 
 
-@schedules.command("list")
+@schedules.command("list", cls=Command)
 def list_schedules(folder: Folder = None, as_json: AsJson = False) -> None:
-    """List all schedules."""
+    """List all schedules.
+
+    $ trainctl schedules
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, print_table
 
@@ -40,17 +46,26 @@ def list_schedules(folder: Folder = None, as_json: AsJson = False) -> None:
             one.schedule_expr,
             one.timezone,
             f"{one.job_type} of {one.model_name}",
-            f"{one.next_run_at:%Y-%m-%d %H:%M} UTC" if one.enabled else "paused",
-            "" if one.last_run_at is None else f"{one.last_run_at:%Y-%m-%d %H:%M} UTC",
+            f"{one.next_run_at:%Y-%m-%d %H:%M}" if one.enabled else "paused",
+            "" if one.last_run_at is None else f"{one.last_run_at:%Y-%m-%d %H:%M}",
             one.num_missed or "",
         )
         for one in found
     )
-    columns = (">id", "name", "cron", "time zone", "job", "next", "last", ">missed")
+    columns = (
+        ">id",
+        "name",
+        "cron",
+        "time zone",
+        "~job",
+        "next (UTC)",
+        "last (UTC)",
+        ">missed",
+    )
     print_table(columns, rows, "There are no schedules.")
 
 
-@schedules.command()
+@schedules.command(cls=Command)
 def create(
     name: Annotated[str, typer.Argument(help="What it is called.")],
     cron: Annotated[str, typer.Argument(help='Five cron fields, such as "0 3 * * 1".')],
@@ -67,7 +82,9 @@ def create(
     model_name: Annotated[str | None, typer.Option(help="The sample's model.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the sample.")] = None,
     timezone: Annotated[str, typer.Option(help="Whose clock, such as Europe/Berlin.")] = "UTC",
-    priority: Annotated[int, typer.Option(min=0, max=9, help="9 is first.")] = 0,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="9 is first; 0 by default.")
+    ] = None,
     misfire: Annotated[
         Literal["skip", "once", "all"],
         typer.Option(help="What is made up for after the scheduler was away."),
@@ -79,110 +96,137 @@ def create(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a schedule."""
+    """Create a schedule; the job is the same file as for submit.
+
+    $ trainctl schedules create nightly "0 3 * * *" job.yaml --timezone Asia/Tokyo
+    $ trainctl schedules create hourly @hourly --sample digits --misfire once
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
-    from services.cli.submission import read_submission
+    from services.cli.requests import request_of
+    from services.cli.schedule_view import next_sentence
+    from services.cli.submission import read_recurring
     from utils.service.contracts.jobs import ScheduleRequest
 
-    job = read_submission(file, sample, model_name, epochs, {})
-    request = ScheduleRequest(
-        name=name,
-        job_type=job.job_type,
-        config=job.config,
-        schedule_expr=cron,
-        timezone=timezone,
-        priority=priority,
-        misfire=misfire,
-        overlap=overlap,
-    )
+    job = read_recurring(file, sample, model_name, epochs)
+    what = job.model_dump(include={"job_type", "config", "priority", "max_attempts", "resources"})
+    when = {
+        "name": name,
+        "schedule_expr": cron,
+        "timezone": timezone,
+        "misfire": misfire,
+        "overlap": overlap,
+    }
+    changes = {} if priority is None else {"priority": priority}
+    request = request_of(ScheduleRequest, what | when | changes)
     with connect(folder).scheduler() as scheduler:
         made = scheduler.create_schedule(request)
     if as_json:
         print_json(made)
     else:
-        when = f"{made.next_run_at:%Y-%m-%d %H:%M} UTC"
-        say(f"Schedule {made.schedule_id} ({made.name}) submits its next job at {when}.")
+        say(next_sentence(made))
 
 
-@schedules.command()
-def pause(schedule_id: ScheduleId, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Let nothing run until it is resumed."""
+@schedules.command(cls=Command)
+def pause(schedule: ScheduleRef, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Let nothing run until it is resumed.
+
+    $ trainctl schedules pause nightly
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
+    from services.cli.schedule_view import find_schedule
 
     with connect(folder).scheduler() as scheduler:
-        found = scheduler.pause_schedule(schedule_id)
+        found = scheduler.pause_schedule(find_schedule(scheduler, schedule).schedule_id)
     if as_json:
         print_json(found)
     else:
-        say(f"Schedule {schedule_id} ({found.name}) is paused.")
+        say(f"Schedule {found.schedule_id} ({found.name}) is paused.")
 
 
-@schedules.command()
-def resume(schedule_id: ScheduleId, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Go on from now."""
+@schedules.command(cls=Command)
+def resume(schedule: ScheduleRef, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Go on from now.
+
+    $ trainctl schedules resume nightly
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
+    from services.cli.schedule_view import find_schedule, next_sentence
 
     with connect(folder).scheduler() as scheduler:
-        found = scheduler.resume_schedule(schedule_id)
+        found = scheduler.resume_schedule(find_schedule(scheduler, schedule).schedule_id)
     if as_json:
         print_json(found)
     else:
-        when = f"{found.next_run_at:%Y-%m-%d %H:%M} UTC"
-        say(f"Schedule {schedule_id} ({found.name}) submits its next job at {when}.")
+        say(next_sentence(found))
 
 
-@schedules.command()
-def delete(schedule_id: ScheduleId, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Delete a schedule; its jobs stay."""
+@schedules.command(cls=Command)
+def delete(schedule: ScheduleRef, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Delete a schedule; its jobs stay.
+
+    $ trainctl schedules delete nightly
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
+    from services.cli.schedule_view import find_schedule
 
     with connect(folder).scheduler() as scheduler:
-        scheduler.delete_schedule(schedule_id)
+        found = find_schedule(scheduler, schedule)
+        scheduler.delete_schedule(found.schedule_id)
     if as_json:
-        print_json({"schedule_id": schedule_id, "deleted": True})
+        print_json({"schedule_id": found.schedule_id, "name": found.name, "deleted": True})
     else:
-        say(f"Schedule {schedule_id} is deleted.")
+        say(f"Schedule {found.schedule_id} ({found.name}) is deleted.")
 
 
-@schedules.command()
+@schedules.command(cls=Command)
 def preview(
-    schedule_id: ScheduleId,
+    schedule: ScheduleRef,
     count: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 5,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the next times."""
+    """Show the next times.
+
+    $ trainctl schedules preview nightly --count 3
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
+    from services.cli.schedule_view import find_schedule, in_both_zones
 
     with connect(folder).scheduler("reader") as scheduler:
-        times = scheduler.preview_schedule(schedule_id, count)
+        found = find_schedule(scheduler, schedule)
+        times = scheduler.preview_schedule(found.schedule_id, count)
     if as_json:
         print_json(times)
         return
     for when in times:
-        say(f"{when:%a %Y-%m-%d %H:%M} UTC")
+        say(in_both_zones(when, found.timezone))
 
 
-@schedules.command()
+@schedules.command(cls=Command)
 def history(
-    schedule_id: ScheduleId,
+    schedule: ScheduleRef,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of its last times."""
+    """Show what became of its last times: a job, or why there was none.
+
+    $ trainctl schedules history nightly
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, print_table
+    from services.cli.schedule_view import find_schedule
 
     with connect(folder).scheduler("reader") as scheduler:
-        found = scheduler.schedule_history(schedule_id, limit)
+        number = find_schedule(scheduler, schedule).schedule_id
+        found = scheduler.schedule_history(number, limit)
     if as_json:
         print_json(found)
         return
     rows = ((f"{one.occurrence:%Y-%m-%d %H:%M}", one.job_id, one.note) for one in found)
-    print_table(("at (UTC)", ">job", "note"), rows, "Its time has not come yet.")
+    print_table(("at (UTC)", ">job", "~note"), rows, "Its time has not come yet.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from services.cli.completion import model_names
-from services.cli.groups import ListByDefault
+from services.cli.groups import Command, ListByDefault
 from services.cli.options import AsJson, Folder
 
 ModelName = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
@@ -23,9 +23,12 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(triggers, name="triggers", rich_help_panel="Retraining")
 
 
-@triggers.command("list")
+@triggers.command("list", cls=Command)
 def list_triggers(folder: Folder = None, as_json: AsJson = False) -> None:
-    """List all rules."""
+    """List all rules.
+
+    $ trainctl triggers
+    """
     from services.cli import trigger_view
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -38,13 +41,13 @@ def list_triggers(folder: Folder = None, as_json: AsJson = False) -> None:
         trigger_view.show_list(found)
 
 
-@triggers.command("set")
+@triggers.command("set", cls=Command)
 def set_trigger(
     name: ModelName,
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML or JSON: a rule, with the job that it submits.",
+            help="YAML or JSON: a rule with its job, or a job as for submit.",
             exists=True,
             dir_okay=False,
             show_default=False,
@@ -64,7 +67,11 @@ def set_trigger(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a model's rule, from a file or for a sample; flags change what the file says."""
+    """Set a model's rule, from a file or for a sample; flags change what the file says.
+
+    $ trainctl triggers set shoes rule.yaml
+    $ trainctl triggers set shoes job.yaml --drift-threshold 0.3 --every-days 7
+    """
     from services.cli import trigger_view
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -83,9 +90,12 @@ def set_trigger(
         trigger_view.show_list([made])
 
 
-@triggers.command()
+@triggers.command(cls=Command)
 def explain(name: ModelName, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Tell what would start a training now, what would not, and why."""
+    """Tell what would start a training now, what would not, and why.
+
+    $ trainctl triggers explain digits
+    """
     from services.cli import trigger_view
     from services.cli.connection import connect
     from services.cli.output import print_json
@@ -98,9 +108,12 @@ def explain(name: ModelName, folder: Folder = None, as_json: AsJson = False) -> 
         trigger_view.show_explanation(found)
 
 
-@triggers.command()
+@triggers.command(cls=Command)
 def delete(name: ModelName, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Drop a model's rule; what it decided stays on record."""
+    """Drop a model's rule; what it decided stays on record.
+
+    $ trainctl triggers delete digits
+    """
     from services.cli.connection import connect
     from services.cli.output import print_json, say
 

@@ -27,8 +27,10 @@ def demo(
     """Show the closed loop on real scans: train, serve, drift, retrain, recover.
 
     It exits 0 only if everything that it claims was true, and nothing is left running.
+
+    $ trainctl demo --backend onnx
     """
     from services.cli.demo.run import run
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False)
     raise typer.Exit(run(folder.absolute(), backend, console, keep=keep))

@@ -42,7 +42,7 @@ def _requests(answers: Sequence[Answer]) -> Table:
         table.add_row(
             f"version {latency.version}",
             f"{latency.requests:,}",
-            "0",
+            "",  # a failed request was answered by no version
             f"{latency.p50:.1f}",
             f"{latency.p99:.1f}",
         )

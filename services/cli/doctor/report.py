@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.cli.doctor.finding import Finding
-from services.cli.output import console, print_json, say
+from services.cli.output import coloured, console, print_json, say
 
 _COLOURS = {"error": "bold red", "warning": "yellow"}
 
@@ -19,10 +19,10 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> None:
         return
     screen = console()
     for finding in ordered:
-        colour = _COLOURS[finding.severity]
-        screen.print(f"[{colour}]{finding.severity}[/] {finding.subject}: {finding.what}")
-        screen.print(f"  why: {finding.why}")
-        screen.print(f"  do:  {finding.remedy}")
+        severity = coloured(finding.severity, _COLOURS[finding.severity])
+        screen.print(severity, f"{finding.subject}: {finding.what}", markup=False)
+        screen.print(f"  why: {finding.why}", markup=False)
+        screen.print(f"  do:  {finding.remedy}", markup=False)
     counts = Counter(finding.severity for finding in findings)
     if findings:
         say(", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Backend = Literal["torchserve", "onnx"]
@@ -17,4 +18,6 @@ class StackOptions:
     backend: Backend = "onnx"
     prometheus: bool = False
     threads: int = 1  # of PyTorch, in each trainer
+    entry_points: tuple[str, ...] = ()  # that jobs may name, beside those of the samples
+    code: Path | None = None  # the folder that these are found from
     start_seconds: float = 180  # for each step of the start; a loaded machine imports slowly

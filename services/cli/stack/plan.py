@@ -15,6 +15,7 @@ from services.cli.stack.members import Database, Member, Service, run
 from services.cli.stack.options import StackOptions
 from services.cli.stack.ports import Ports
 from services.cli.stack.prometheus import prometheus
+from services.cli.submission import SAMPLES, entry_point_of
 from utils.service.embedded.postgres import PostgresServer
 from utils.service.embedded.valkey import ValkeyServer
 
@@ -166,11 +167,13 @@ class Plan:
             "WORK_FOLDER": work,
             "LEASE_SECONDS": 15,
             "THREADS": self._options.threads,
+            "ENTRY_POINTS": ",".join([*map(entry_point_of, SAMPLES), *self._options.entry_points]),
         }
         return self._service(
             name,
             "trainer",
             values,
+            code=self._options.code,
             is_ready=lambda: _is_fresh(work / "alive"),
             # With the platform gone it would try to give its job back until it loses patience.
             death_signal=signal.SIGKILL,
@@ -185,11 +188,13 @@ class Plan:
         }
         return self._service(name, kind, values | common, url=url)
 
-    def _service(self, name: str, kind: str, values: dict[str, Any], **more: Any) -> Service:
+    def _service(
+        self, name: str, kind: str, values: dict[str, Any], code: Path | None = None, **more: Any
+    ) -> Service:
         settings = {f"{_SETTINGS}{kind.upper()}_{field}": value for field, value in values.items()}
         command = [sys.executable, "-m", f"services.{kind}"]
         log = self.logs / f"{name}.log"
-        return Service(name, command, _environment(settings), log, kind=kind, **more)
+        return Service(name, command, _environment(settings, code), log, kind=kind, **more)
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports.of(name)}"
@@ -199,13 +204,19 @@ def _numbered(kind: str, count: int) -> list[str]:
     return [f"{kind}-{number}" for number in range(1, count + 1)]
 
 
-def _environment(settings: dict[str, Any]) -> dict[str, str]:
-    """This process's own, with these settings of ours and no others."""
+def _environment(settings: dict[str, Any], code: Path | None = None) -> dict[str, str]:
+    """This process's own, with these settings of ours and no others.
+
+    Args:
+        settings: variables and their values.
+        code: a folder that modules are found in too.
+    """
     kept = {name: text for name, text in os.environ.items() if not name.startswith(_SETTINGS)}
-    paths = [str(_ROOT), str(_SHARED), kept.get("PYTHONPATH", "")]
+    given = [Path(text).absolute() for text in kept.get("PYTHONPATH", "").split(os.pathsep) if text]
+    paths = [_ROOT, _SHARED, *given, *([] if code is None else [code])]
     return (
         kept
-        | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}
+        | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUNBUFFERED": "1"}
         | {name: str(value) for name, value in settings.items()}
     )
 

@@ -12,6 +12,7 @@ from typing import IO, Self
 
 import psutil
 
+from services.cli.options import command_for
 from services.cli.stack import leftovers
 from services.cli.stack.errors import StackError
 from services.cli.stack.members import Member
@@ -241,7 +242,7 @@ def _lock(folder: Path) -> IO[str]:
         state = read_state(folder)
         whose = f", process {state.pid}" if state else ""
         raise StackError(
-            f"A stack runs in {folder} already{whose}; `trainctl status` shows it, "
-            "`trainctl down` stops it, and --folder names another one."
+            f"A stack runs in {folder} already{whose}; `{command_for(folder, 'status')}` shows it, "
+            f"`{command_for(folder, 'down')}` stops it, and --folder names another one."
         ) from error
     return file

@@ -61,12 +61,13 @@ def trained(stack):
     return SimpleNamespace(job_id=1, watched=result.out)
 
 
-def start_trainctl(*words, folder):
+def start_trainctl(*words, folder, cwd=None):
     """A process of its own that runs a command."""
     environment = os.environ | {"TRAINCTL_FOLDER": str(folder)}
     return subprocess.run(
         [sys.executable, "-m", "services.cli", *words],
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,

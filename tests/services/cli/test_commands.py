@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import yaml
 
 from services.cli.submission import read_submission
 from tests.services.cli.conftest import call, wait_until
+from utils.service.contracts.jobs import DataSource
 from utils.service.digits import read_digits
 
 
@@ -97,6 +99,32 @@ def test_a_version_is_promoted_by_force_and_rolled_back(trainctl, trained):
     assert "forced: to see" in history
 
 
+def test_a_reason_with_brackets_harms_no_table(trainctl, trained):
+    reason = "see [/here] and [bold]there[torch]"
+    words = ("submit", "--sample", "digits", "--after", trained.job_id, "--reason", reason)
+    job = trainctl(*words, "--json").json()["job_id"]
+    trainctl("cancel", job, "--reason", reason)
+    assert reason in trainctl("jobs").out
+    assert trainctl("job", job).out.count(reason) > 1
+
+
+def test_a_schedule_goes_by_its_name_and_by_its_number(trainctl, tmp_path):
+    file = tmp_path / "job.yaml"
+    job = read_submission(None, "digits", None, 1, {"priority": 4, "max_attempts": 2})
+    file.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_unset=True)))
+    words = ("schedules", "create", "weekly", "0 3 * * 1", file, "--timezone", "Asia/Tokyo")
+    assert "03:00 Asia/Tokyo (18:00 UTC)" in trainctl(*words).out
+    (made,) = (one for one in trainctl("schedules", "--json").json() if one["name"] == "weekly")
+    assert (made["priority"], made["max_attempts"]) == (4, 2)
+    for called in ("weekly", made["schedule_id"]):
+        assert "(weekly) is paused." in trainctl("schedules", "pause", called).out
+        assert trainctl("schedules", "resume", called, "--json").json()["enabled"]
+        assert "03:00 Asia/Tokyo" in trainctl("schedules", "preview", called).out
+        assert trainctl("schedules", "history", called, "--json").json() == []
+    assert "(weekly) is deleted." in trainctl("schedules", "delete", "weekly").out
+    assert "There is no schedule 'weekly'" in trainctl("schedules", "pause", "weekly", code=1).err
+
+
 def test_schedules_are_made_paused_resumed_and_deleted(trainctl):
     words = ("schedules", "create", "nightly", "0 3 * * *", "--sample", "digits")
     made = trainctl(*words, "--timezone", "Europe/Berlin", "--json").json()
@@ -124,6 +152,13 @@ def test_a_trigger_is_set_explained_and_deleted(trainctl, tmp_path):
     file.write_text(json.dumps(rule["rule"] | {"daily_budget": 2}))
     changed = trainctl("triggers", "set", "watched", file, "--cool-down", "5", "--json").json()
     assert (changed["rule"]["daily_budget"], changed["rule"]["cool_down_seconds"]) == (2, 5)
+    file.write_text(json.dumps({"job_type": "training", "config": rule["rule"]["job"]}))
+    by_job = trainctl("triggers", "set", "watched", file, "--every-days", "9", "--json").json()
+    assert by_job["rule"] == rule["rule"] | {
+        "drift_threshold": 0.2,
+        "drift_warning": 0.1,
+        "time_threshold_days": 9,
+    }
     assert "deleted" in trainctl("triggers", "delete", "watched").out
     assert "No model has a rule." in trainctl("triggers", "list").out
 
@@ -150,6 +185,18 @@ def test_the_doctor_finds_a_damaged_bundle_and_nothing_else(trainctl, trained, s
     finally:
         bundle.write_bytes(content)
     trainctl("doctor", "--deep")
+
+
+def test_data_is_uploaded_for_jobs_to_name(trainctl, tmp_path):
+    (tmp_path / "dark").mkdir()
+    (tmp_path / "dark" / "1.png").write_bytes(b"no image, but bytes")
+    folder = trainctl("upload", tmp_path).out.strip()
+    assert folder == trainctl("upload", tmp_path, "--json").json()["location"]
+    file = trainctl("upload", tmp_path / "dark" / "1.png").out.strip()
+    digest = hashlib.sha256(b"no image, but bytes").hexdigest()
+    assert file == f"artifact:{digest}"
+    assert file != folder
+    assert DataSource(kind="images", location=folder).location == folder
 
 
 def test_a_served_version_answers(trainctl, trained, stack, tmp_path):
