@@ -63,6 +63,22 @@ def test_drift_in_two_of_three_windows_submits_one_job_with_its_reasons(web, rul
     assert [source["location"] for source in job.config["data"]] == ["digits", "new.jsonl"]
 
 
+def test_the_job_has_the_resources_attempts_and_priority_of_the_rule(web, rule, send):
+    wanted = {"resources": {"gpus": 2}, "max_attempts": 5, "priority": 7}
+    changes = wanted | {"windows_to_fire": 1}
+    web.submitter.put_trigger("digits", rule.model_copy(update=changes))
+    assert send(0.5).fired
+    (job,) = jobs_of(web)
+    assert {name: getattr(job, name) for name in wanted} == wanted
+
+
+def test_a_rule_whose_job_no_trainer_could_do_is_refused(web, rule):
+    config = {"training_config": {"epochs": 0}}
+    faulty = rule.model_copy(update={"job": rule.job.model_copy(update=config)})
+    with pytest.raises(RemoteError, match="training_config: epochs is 0"):
+        web.submitter.put_trigger("digits", faulty)
+
+
 def test_a_window_that_comes_again_keeps_its_decision_and_its_job(web, rule):
     web.submitter.put_trigger("digits", rule.model_copy(update={"windows_to_fire": 1}))
     signal = Signal(drift_score=0.5, window_end=START, model_version="7")
