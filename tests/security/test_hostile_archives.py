@@ -142,7 +142,8 @@ def test_the_code_of_a_bundle_is_never_the_code_that_serves_it(tmp_path):
     """TorchServe's archive is made of this project's own handler, whatever the bundle brings."""
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "model.onnx").write_bytes(b"")
-    for name in ("handler.py", "preprocessing.py", "runtimes.py", "evil.py"):
+    names = ("handler.py", "binary_tensors.py", "preprocessing.py", "runtimes.py", "evil.py")
+    for name in names:
         (tmp_path / name).write_text("raise SystemExit('evil')")
     members = archive_members(tmp_path)
     code = [path for name, path in members.items() if name.endswith(".py")]

@@ -16,7 +16,6 @@ def create_backend(settings: ServingSettings) -> Backend:
         settings.work_folder / "torchserve",
         workers=settings.model_workers,
         threads=settings.model_threads,
-        connections=settings.threads,
         answer_seconds=settings.answer_seconds,
         load_seconds=settings.load_seconds,
         max_body_bytes=settings.max_body_bytes,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.serving.backends.protocol import (
+    Arrays,
     InputRefusedError,
     LoadError,
     UnavailableError,
@@ -67,10 +71,16 @@ class OnnxBackend:
             InputRefusedError: a ValueError; the client's fault.
             UnavailableError: a RuntimeError; the version is not loaded.
         """
-        model = self._models.get(version)
-        if model is None:
-            raise UnavailableError(f"{version} is not loaded.")
-        return model.answer(document)
+        return self._model(version).answer(document)
+
+    def infer(self, version: Version, inputs: Arrays) -> NDArray[np.float32]:
+        """Run the model in the caller's own thread.
+
+        Raises:
+            UnavailableError: a RuntimeError; the version is not loaded.
+        """
+        logits: NDArray[np.float32] = self._model(version).run(inputs)
+        return logits
 
     def unload(self, version: Version) -> None:
         """Let go of a version's session."""
@@ -82,3 +92,9 @@ class OnnxBackend:
     def close(self) -> None:
         """Let go of all sessions."""
         self._models.clear()
+
+    def _model(self, version: Version) -> _Model:
+        model = self._models.get(version)
+        if model is None:
+            raise UnavailableError(f"{version} is not loaded.")
+        return model

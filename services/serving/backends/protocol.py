@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from utils.training.errors import TrainingError
+
+Arrays = dict[str, NDArray[Any]]
 
 
 class LoadError(TrainingError, RuntimeError):
@@ -55,6 +60,14 @@ class Backend(Protocol):
 
         Raises:
             InputRefusedError: a ValueError; the client's fault.
+            UnavailableError: a RuntimeError; no answer can be had now.
+        """
+
+    def infer(self, version: Version, inputs: Arrays) -> NDArray[np.float32]:
+        """The logits for tensors that fit the version's signature and were checked.
+
+        Raises:
+            InputRefusedError: a ValueError; the model can't take them.
             UnavailableError: a RuntimeError; no answer can be had now.
         """
 

@@ -25,7 +25,7 @@ from services.serving.backends.protocol import (
 from services.serving.catalogue import Catalogue, UnknownModelError
 from services.serving.gateway.contract import Contracts
 from services.serving.gateway.features import Answered
-from services.serving.gateway.forms import Document, Form, Question
+from services.serving.gateway.forms import Answer, Document, Form, Question
 from services.serving.gateway.summaries import Summaries
 from services.serving.metrics import ServingMetrics
 from utils.service.logs import current_trace_id
@@ -101,7 +101,7 @@ class Answering:
             contract = self.contracts.of(version)
             document = _body()
             question = form.read(document, contract)
-            answered = self.backend.answer(version, question.document)
+            answered = form.ask(question, self.backend, version, contract)
             response = _response(
                 form.write(document, question, answered, version, contract), version
             )
@@ -125,7 +125,7 @@ class Answering:
         return response
 
     def _tell(
-        self, version: Version, status: int, question: Question | None, answered: Document | None
+        self, version: Version, status: int, question: Question | None, answered: Answer | None
     ) -> None:
         """Count an answer, and tell the monitor of it unless the client was at fault."""
         seconds = time.perf_counter() - g.started

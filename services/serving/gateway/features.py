@@ -6,6 +6,7 @@ the monitor compares like with like.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.serving.backends.protocol import Version
+from services.serving.backends.protocol import Arrays, Version
 from services.serving.gateway.contract import Contract
-from services.serving.gateway.forms import Document, Question
-from services.serving.gateway.tensors import Arrays, read_output
+from services.serving.gateway.forms import Answer, Question
 from utils.service.contracts.predictions import PredictionSummary
 from utils.training.drift_metrics.column import Column
 from utils.training.drift_metrics.columns import columns_of
@@ -34,7 +34,7 @@ class Answered:
     version: Version
     contract: Contract | None
     question: Question | None
-    answer: Document | None
+    answer: Answer | None
     at: datetime
     latency_ms: float
     is_error: bool
@@ -111,15 +111,12 @@ def _pixels(array: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
 def _logits(answered: Answered, contract: Contract) -> NDArray[np.float32] | None:
     if answered.answer is None or not contract.gives_class_logits:
         return None
-    return read_output(answered.answer["outputs"][0])
+    return answered.answer.logits
 
 
 def _finite(column: Column) -> list[float] | None:
-    values = np.asarray(column.values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        return None
-    numbers: list[float] = values.tolist()
-    return numbers
+    numbers: list[float] = np.asarray(column.values, dtype=np.float64).tolist()
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _countable(texts: list[NDArray[np.int64]]) -> list[list[int]]:

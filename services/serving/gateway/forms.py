@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from services.serving.backends.protocol import InputRefusedError, Version
+from services.serving.backends.protocol import Arrays, Backend, InputRefusedError, Version
 from services.serving.gateway.contract import Contract
-from services.serving.gateway.tensors import Arrays, read_output, read_tensors, write_tensors
-from utils.training.export_utilities.templates.preprocessing import InputError
+from services.serving.gateway.tensors import read_tensors
+from utils.training.export_utilities.templates.preprocessing import (
+    InputError,
+    check_tensors,
+    output,
+)
 
 _LONGEST_ID = 200  # characters
 
@@ -21,18 +26,25 @@ Document = dict[str, Any]
 class Question:
     """A request that was found good.
 
-    ``document`` is what the back end is asked, ``inputs`` are the same as arrays, ``rows`` how
-    many examples it has; ``examples`` are these where they came as such.
+    ``inputs`` are its tensors, ``rows`` how many examples it has; ``examples`` are these where they
+    came as such.
     """
 
-    document: Document
     inputs: Arrays
     rows: int
     examples: list[Any] | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a version answered: its logits, or predictions where the back end read these itself."""
+
+    logits: NDArray[np.float32] | None
+    predictions: list[Any] | None = None
+
+
 class Form(Protocol):
-    """How a request is read and its answer is written."""
+    """How a request is read, asked and answered."""
 
     def read(self, document: Document, contract: Contract) -> Question:
         """Check a request against a version's contract.
@@ -41,15 +53,25 @@ class Form(Protocol):
             InputRefusedError: a ValueError; the client's fault.
         """
 
+    def ask(
+        self, question: Question, backend: Backend, version: Version, contract: Contract
+    ) -> Answer:
+        """Let a version answer.
+
+        Raises:
+            InputRefusedError: a ValueError; the client's fault.
+            UnavailableError: a RuntimeError; no answer can be had now.
+        """
+
     def write(
         self,
         document: Document,
         question: Question,
-        answer: Document,
+        answer: Answer,
         version: Version,
         contract: Contract,
     ) -> Document:
-        """The answer to a request, from what the back end answered."""
+        """The document that a request is answered with."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +89,37 @@ class Tensors:
         if "inputs" not in document:
             raise InputRefusedError('The body lacks "inputs", a list of tensors.')
         arrays = read_tensors(document["inputs"], contract.inputs)
-        tensors = [
-            {key: tensor[key] for key in ("name", "shape", "datatype", "data")}
-            for tensor in document["inputs"]
-        ]
         rows = len(next(iter(arrays.values())))
         _check_batch(rows, self.max_batch)
-        return Question({"inputs": tensors}, arrays, rows)
+        return Question(arrays, rows)
+
+    def ask(
+        self, question: Question, backend: Backend, version: Version, contract: Contract
+    ) -> Answer:
+        """Ask for the logits."""
+        del contract
+        return Answer(backend.infer(version, question.inputs))
 
     def write(
         self,
         document: Document,
         question: Question,
-        answer: Document,
+        answer: Answer,
         version: Version,
         contract: Contract,
     ) -> Document:
         """The tensors asked for, under the request's id."""
         del question
-        tensors = {tensor["name"]: tensor for tensor in answer["outputs"]}
+        assert answer.logits is not None
+        tensor = output(answer.logits)
         named = {"id": document["id"]} if "id" in document else {}
         return {
             "model_name": version.name,
             "model_version": version.version,
             **named,
-            "outputs": [tensors[name] for name in _outputs_asked(document, contract)],
+            "outputs": [
+                tensor for name in _outputs_asked(document, contract) if name == tensor["name"]
+            ],
         }
 
 
@@ -113,30 +141,33 @@ class Examples:
         _check_batch(len(instances), self.max_batch)
         try:
             with np.errstate(over="ignore"):  # what is too large becomes Inf, which is refused
-                arrays: Arrays = contract.task.encode(instances)
+                arrays = check_tensors(contract.task.encode(instances), contract.inputs)
         except InputError as fault:
             raise InputRefusedError(str(fault)) from fault
-        asked = (
-            {"inputs": write_tensors(arrays)}
-            if contract.gives_class_logits
-            else {"instances": instances}
-        )
-        return Question(asked, arrays, len(instances), instances)
+        return Question(arrays, len(instances), instances)
+
+    def ask(
+        self, question: Question, backend: Backend, version: Version, contract: Contract
+    ) -> Answer:
+        """Ask for the logits where they are a few classes, else for the predictions."""
+        if contract.gives_class_logits:
+            return Answer(backend.infer(version, question.inputs))
+        answer = backend.answer(version, {"instances": question.examples})
+        return Answer(None, answer["predictions"])
 
     def write(
         self,
         document: Document,
         question: Question,
-        answer: Document,
+        answer: Answer,
         version: Version,
         contract: Contract,
     ) -> Document:
         """One prediction an example."""
         del document, version
-        if not contract.gives_class_logits:
-            return {"predictions": answer["predictions"]}
-        logits = read_output(answer["outputs"][0])
-        return {"predictions": contract.task.decode(logits, question.inputs)}
+        if answer.logits is None:
+            return {"predictions": answer.predictions}
+        return {"predictions": contract.task.decode(answer.logits, question.inputs)}
 
 
 def _check_batch(rows: int, limit: int) -> None:

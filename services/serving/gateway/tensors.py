@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: checked before a model is asked, and written."""
+"""Tensors of the Open Inference Protocol: checked before a model is asked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.serving.backends.protocol import InputRefusedError
+from services.serving.backends.protocol import Arrays, InputRefusedError
 from utils.training.export_utilities.templates.preprocessing import InputError, parse_tensors
 
-Arrays = dict[str, NDArray[Any]]
-
-_DATATYPES = {"f": "FP32", "i": "INT64"}  # by NumPy's kind
 _KINDS = {"FP32": "iuf", "INT64": "i"}  # what JSON's numbers may be read as
 
 
@@ -37,24 +33,6 @@ def read_tensors(tensors: Any, specs: list[dict[str, Any]]) -> Arrays:
     except InputError as fault:
         raise InputRefusedError(str(fault)) from fault
     return arrays
-
-
-def write_tensors(arrays: Arrays) -> list[dict[str, Any]]:
-    """Arrays as a request's ``inputs``."""
-    return [
-        {
-            "name": name,
-            "shape": list(array.shape),
-            "datatype": _DATATYPES[array.dtype.kind],
-            "data": array.ravel().tolist(),
-        }
-        for name, array in arrays.items()
-    ]
-
-
-def read_output(tensor: dict[str, Any]) -> NDArray[np.float32]:
-    """An answer's tensor as an array."""
-    return np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
 
 
 def _check_names(names: list[Any], known: dict[str, Any]) -> None:

@@ -52,6 +52,17 @@ def test_tensors_get_the_output_that_the_bundle_was_exported_with(
     np.testing.assert_allclose(output["data"], expected["1"], atol=1e-4)
 
 
+def test_checked_tensors_get_the_same_logits(loaded, versions, sample_request, expected):
+    (tensor,) = sample_request["inputs"]
+    array = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+    for version in versions:
+        found = loaded.infer(version, {"pixel_values": array})
+        assert (found.shape, found.dtype) == ((len(array), 10), np.float32)
+        np.testing.assert_allclose(found.ravel(), expected[version.version], atol=1e-4)
+        turned = loaded.infer(version, {"pixel_values": array[::-1]})
+        np.testing.assert_allclose(turned, found[::-1], atol=1e-4)
+
+
 def test_instances_get_a_prediction_each(loaded, versions):
     predictions = loaded.answer(versions[0], {"instances": [image(), image(1.0)]})["predictions"]
     assert len(predictions) == 2
@@ -91,6 +102,8 @@ def test_a_version_can_be_loaded_unloaded_and_loaded_again(
     for _ in range(2):
         with pytest.raises(UnavailableError, match="digits 1 is not loaded"):
             loaded.answer(version, sample_request)
+        with pytest.raises(UnavailableError, match="digits 1 is not loaded"):
+            loaded.infer(version, {})
         loaded.load(version)
         assert logits(loaded, version, sample_request)
         loaded.unload(version)

@@ -9,12 +9,15 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from services.serving.backends.protocol import UnavailableError
+from services.serving.backends.protocol import InputRefusedError, UnavailableError
 from services.serving.backends.torchserve import TorchServeBackend, configuration
 from services.serving.backends.torchserve.configuration import Folders, Ports
+
+PIXELS = {"pixel_values": np.full((1, 1, 8, 8), 0.5, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,23 @@ def test_the_log_does_not_grow_with_requests(backend, versions, sample_request):
     before = path.stat().st_size
     for _ in range(20):
         assert answers(backend, versions[0], sample_request)
+        assert backend.infer(versions[0], PIXELS).shape == (1, 10)
     assert path.stat().st_size == before
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({}, "pixel_values is missing"),
+        ({"pixel_values": np.zeros((1, 1, 8, 9), np.float32)}, r"the shape \[1, 1, 8, 9\]"),
+        ({"pixel_values": np.zeros((1, 1, 8, 8), np.int64)}, "holds int64, expected FP32"),
+        ({"pixel_values": np.full((1, 1, 8, 8), np.nan, np.float32)}, "NaN or Inf"),
+    ],
+)
+def test_the_handler_trusts_no_tensor(backend, versions, arrays, reason):
+    with pytest.raises(InputRefusedError, match=reason):
+        backend.infer(versions[0], arrays)
+    assert backend.infer(versions[0], PIXELS).shape == (1, 10)
 
 
 def test_a_killed_worker_is_replaced(backend, versions, sample_request, wait_until):

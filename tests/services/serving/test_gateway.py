@@ -214,7 +214,7 @@ def test_a_back_end_that_cannot_answer_now_is_503_and_counted(
         raise fault
 
     gateway.serve(versions[0])
-    monkeypatch.setattr(gateway.parts.backend, "answer", fail)
+    monkeypatch.setattr(gateway.parts.backend, "infer", fail)
     answer = gateway.post(INFER, infer())
     assert (answer.status_code, answer.json()["detail"]) == (503, str(fault))
     assert answer.headers["Retry-After"] == "1"
@@ -240,7 +240,7 @@ def test_a_version_that_went_is_asked_for_once_more_on_the_current_one(gateway, 
     first, second = versions
     gateway.serve(first)
     gateway.parts.backend.load(second)
-    asked = gateway.parts.backend.answer
+    asked = gateway.parts.backend.infer
 
     def go_and_ask(version, document):
         if version == first:
@@ -248,10 +248,10 @@ def test_a_version_that_went_is_asked_for_once_more_on_the_current_one(gateway, 
             gateway.parts.backend.unload(first)
         return asked(version, document)
 
-    gateway.parts.backend.answer = go_and_ask
+    gateway.parts.backend.infer = go_and_ask
     answer = gateway.post(INFER, infer())
     assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "2")
-    del gateway.parts.backend.answer
+    del gateway.parts.backend.infer
     named = gateway.post("/v2/models/digits/versions/1/infer", infer())
     assert named.status_code == 503
 

@@ -219,7 +219,7 @@ def test_a_fault_of_the_client_is_not_told_and_one_of_the_model_is(told, stream,
 
     _, pixels = scans()
     told.post(PREDICT, {"instances": [3]})
-    monkeypatch.setattr(told.parts.backend, "answer", fail)
+    monkeypatch.setattr(told.parts.backend, "infer", fail)
     told.post(PREDICT, {"instances": pixels.tolist()})
     (summary,) = read(stream, 1)
     assert summary.error

@@ -1,5 +1,6 @@
 """Export bundles: complete, checked, the same each time, and useful on their own."""
 
+import base64
 import csv
 import hashlib
 import json
@@ -19,6 +20,7 @@ from torch import nn
 
 from services.trainer.samples import load_sample
 from utils.training.export_utilities import ExportError, create_export_bundle
+from utils.training.export_utilities.templates.binary_tensors import HEADER, pack, unpack
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
@@ -325,16 +327,25 @@ def load_handler(bundle, folder):
         file.extractall(folder)
         manifest = json.loads(file.read("MAR-INF/MANIFEST.json"))
     script = (
-        "import json, sys\n"
+        "import base64, json, sys\n"
         "sys.path.insert(0, '.')\n"
         "from types import SimpleNamespace\n"
         "from handler import BundleHandler\n"
-        "statuses = {}\n"
+        "statuses, answered = {}, {}\n"
+        "requests = json.load(sys.stdin)\n"
+        "headers = [request.pop('headers', {}) for request in requests]\n"
+        "for request in requests:\n"
+        "    if 'base64' in request:\n"
+        "        request['body'] = bytearray(base64.b64decode(request.pop('base64')))\n"
         "context = SimpleNamespace(system_properties={'model_dir': '.'},\n"
+        "    get_all_request_header=headers.__getitem__,\n"
+        "    set_response_header=lambda idx, name, value: answered.__setitem__(idx, value),\n"
         "    set_response_status=lambda code, idx: statuses.__setitem__(idx, code))\n"
         "handler = BundleHandler()\n"
         "handler.initialize(context)\n"
-        "print(json.dumps([handler.handle(json.load(sys.stdin), context), statuses]))\n"
+        "replies = handler.handle(requests, context)\n"
+        "replies = [r if isinstance(r, str) else base64.b64encode(r).decode() for r in replies]\n"
+        "print(json.dumps([replies, statuses, answered]))\n"
     )
     return manifest, script
 
@@ -358,19 +369,42 @@ def test_the_archives_handler_answers_each_request_of_a_batch_on_its_own(digits,
         {"body": {}},
         {"body": "no json"},
     ]
+    replies, statuses, _ = handled(script, tmp_path, requests)
+    replies = [json.loads(reply) for reply in replies]
+    assert replies[0]["predictions"][0]["label"] in "0123456789"
+    assert replies[1]["outputs"][0]["shape"] == [2, 10]
+    assert statuses == {str(i): 400 for i in range(2, 7)}
+    assert all(len(reply["detail"]) > 10 for reply in replies[2:])
+
+
+def handled(script, folder, requests):
+    """What the handler answers: the replies, the statuses set, the lengths of JSON in bytes."""
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         input=json.dumps(requests),
         capture_output=True,
         text=True,
         check=True,
     )
-    replies, statuses = json.loads(done.stdout)
-    assert replies[0]["predictions"][0]["label"] in "0123456789"
-    assert replies[1]["outputs"][0]["shape"] == [2, 10]
-    assert statuses == {str(i): 400 for i in range(2, 7)}
-    assert all(len(reply["detail"]) > 10 for reply in replies[2:])
+    return json.loads(done.stdout)
+
+
+def test_the_archives_handler_answers_bytes_with_bytes(digits, tmp_path):
+    _, script = load_handler(digits, tmp_path)
+    body, length = pack("inputs", {"pixel_values": np.zeros((2, 1, 8, 8), np.float32)})
+    as_bytes = {"base64": base64.b64encode(body).decode()}
+    requests = [
+        as_bytes | {"headers": {HEADER.lower(): str(length)}},
+        as_bytes | {"headers": {HEADER: str(length - 1)}},
+        as_bytes | {"headers": {HEADER: "none"}},
+        {"body": {"inputs": []}, "headers": {HEADER: "3"}},
+    ]
+    replies, statuses, lengths = handled(script, tmp_path, requests)
+    found = unpack("outputs", base64.b64decode(replies[0]), int(lengths["0"]))
+    assert found["logits"].shape == (2, 10)
+    assert statuses == {str(i): 400 for i in range(1, 4)}
+    assert all(len(json.loads(reply)["detail"]) > 10 for reply in replies[1:])
 
 
 def test_a_configuration_is_kept_as_far_as_it_is_plain(tmp_path):

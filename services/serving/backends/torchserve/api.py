@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import orjson
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from numpy.typing import NDArray
+from urllib3.exceptions import HTTPError
 
 from services.serving.backends.protocol import (
+    Arrays,
     BackendBusyError,
     InputRefusedError,
     LoadError,
     UnavailableError,
 )
 from services.serving.backends.torchserve.configuration import Ports
+from services.serving.backends.torchserve.connections import Connections, Reply
+from utils.training.export_utilities.templates.binary_tensors import HEADER, pack, unpack
 
 _POLL_SECONDS = 0.05
 _MANAGEMENT_SECONDS = 10.0
 _UNLOAD_SECONDS = 150.0  # TorchServe itself waits two minutes for a worker
+_ANSWER_GRACE_SECONDS = (
+    10.0  # TorchServe gives up by itself, and says so; this is for one that hangs
+)
 _JSON = {"Content-Type": "application/json"}
+_BYTES = {"Content-Type": "application/octet-stream"}
 _CLIENT_FAULTS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
@@ -33,23 +42,15 @@ class TorchServeApi:
 
     Args:
         ports: where it listens.
-        connections: that are kept for inference.
         answer_seconds: the longest that one answer takes.
     """
 
-    def __init__(self, ports: Ports, connections: int, answer_seconds: float) -> None:
+    def __init__(self, ports: Ports, answer_seconds: float) -> None:
         self._answer_seconds = answer_seconds
         self._management = urllib3.HTTPConnectionPool(
             "127.0.0.1", ports.management, maxsize=2, retries=False, timeout=_MANAGEMENT_SECONDS
         )
-        self._inference = urllib3.HTTPConnectionPool(
-            "127.0.0.1",
-            ports.inference,
-            maxsize=connections,
-            retries=False,
-            # TorchServe gives up by itself, and says so; this is for one that hangs.
-            timeout=urllib3.Timeout(connect=5, read=answer_seconds + 10),
-        )
+        self._inference = Connections(ports.inference, answer_seconds + _ANSWER_GRACE_SECONDS)
 
     def responds(self, timeout_seconds: float = _MANAGEMENT_SECONDS) -> bool:
         """True where the server answers at all; its /ping is 500 when one model is broken."""
@@ -120,7 +121,7 @@ class TorchServeApi:
         self._manage("DELETE", f"/models/{name}/1.0", timeout_seconds=_UNLOAD_SECONDS)
 
     def predict(self, name: str, document: dict[str, Any]) -> dict[str, Any]:
-        """Ask a model.
+        """Ask a model with a document.
 
         Raises:
             InputRefusedError: a ValueError; the handler refused the request.
@@ -128,30 +129,46 @@ class TorchServeApi:
             UnavailableError: a RuntimeError; no answer came, or an error.
         """
         try:
-            answer = self._post(f"/predictions/{name}", orjson.dumps(document))
+            body = orjson.dumps(document)
         except orjson.JSONEncodeError as error:
             raise InputRefusedError(f"The request can't be passed on: {error}.") from error
-        except HTTPError as error:
-            raise UnavailableError(f"TorchServe did not answer: {error}.") from error
-        if answer.status != HTTPStatus.OK:
-            raise _refusal(answer)
+        reply = self._post(name, body, _JSON)
         try:
-            result: dict[str, Any] = orjson.loads(answer.data)
+            result: dict[str, Any] = orjson.loads(reply.body)
         except orjson.JSONDecodeError as error:
             raise UnavailableError(f"The model's answer is no JSON: {error}.") from error
         return result
+
+    def infer(self, name: str, inputs: Arrays) -> NDArray[np.float32]:
+        """Ask a model with tensors, whose bytes go over as they are.
+
+        Raises:
+            InputRefusedError: a ValueError; the handler refused them.
+            BackendBusyError: a RuntimeError; its queue is full.
+            UnavailableError: a RuntimeError; no answer came, or an error.
+        """
+        body, length = pack("inputs", inputs)
+        reply = self._post(name, body, {**_BYTES, HEADER: str(length)})
+        try:
+            length = int(reply.headers[HEADER.lower()])
+            logits: NDArray[np.float32] = unpack("outputs", reply.body, length)["logits"]
+        except (KeyError, ValueError) as error:
+            raise UnavailableError(f"The model's answer holds no logits: {error}.") from error
+        return logits
 
     def close(self) -> None:
         """Close the connections."""
         self._management.close()
         self._inference.close()
 
-    def _post(self, path: str, body: bytes) -> urllib3.BaseHTTPResponse:
+    def _post(self, name: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         try:
-            return self._inference.request("POST", path, body=body, headers=_JSON)
-        except ProtocolError:
-            # A kept connection that was closed at that moment; a prediction may be repeated.
-            return self._inference.request("POST", path, body=body, headers=_JSON)
+            reply = self._inference.post(f"/predictions/{name}", body, headers)
+        except OSError as error:
+            raise UnavailableError(f"TorchServe did not answer: {error}.") from error
+        if reply.status != HTTPStatus.OK:
+            raise _refusal(reply)
+        return reply
 
     def _manage(
         self,
@@ -166,15 +183,15 @@ class TorchServeApi:
         return answer.status, orjson.loads(answer.data or b"{}")
 
 
-def _refusal(answer: urllib3.BaseHTTPResponse) -> Exception:
+def _refusal(reply: Reply) -> Exception:
     try:
-        document = orjson.loads(answer.data)
+        document = orjson.loads(reply.body)
         reason = document.get("detail") or document.get("message")
         kind = document.get("type", "")
     except (ValueError, AttributeError):
-        reason, kind = answer.data[:200].decode(errors="replace"), ""
-    if answer.status in _CLIENT_FAULTS:
+        reason, kind = reply.body[:200].decode(errors="replace"), ""
+    if reply.status in _CLIENT_FAULTS:
         return InputRefusedError(str(reason))
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and kind == "ServiceUnavailableException":
+    if reply.status == HTTPStatus.SERVICE_UNAVAILABLE and kind == "ServiceUnavailableException":
         return BackendBusyError("The model has more requests than it can take; try again.")
-    return UnavailableError(f"TorchServe answered {answer.status}: {reason}")
+    return UnavailableError(f"TorchServe answered {reply.status}: {reason}")

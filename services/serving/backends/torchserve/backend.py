@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.serving.backends.protocol import LoadError, UnavailableError, Version
+import numpy as np
+from numpy.typing import NDArray
+
+from services.serving.backends.protocol import Arrays, LoadError, UnavailableError, Version
 from services.serving.backends.torchserve.api import TorchServeApi
 from services.serving.backends.torchserve.process import TorchServeProcess
 from services.serving.backends.warm_up import warm_up
@@ -38,7 +41,6 @@ class TorchServeBackend:
         home: a folder that it may empty.
         workers: processes of one version.
         threads: that compute one answer.
-        connections: that are kept, as many as there are threads that ask.
         answer_seconds: the longest that one answer takes.
         load_seconds: the longest that loading takes.
         max_body_bytes: of a request.
@@ -50,7 +52,6 @@ class TorchServeBackend:
         *,
         workers: int = 1,
         threads: int = 1,
-        connections: int = 8,
         answer_seconds: float = 30,
         load_seconds: float = 120,
         max_body_bytes: int = 8 * 1024**2,
@@ -67,7 +68,6 @@ class TorchServeBackend:
         self._process = TorchServeProcess(
             home,
             threads=threads,
-            connections=connections,
             answer_seconds=answer_seconds,
             max_body_bytes=max_body_bytes,
             on_start=self._give_again,
@@ -111,10 +111,16 @@ class TorchServeBackend:
             InputRefusedError: a ValueError; the client's fault.
             UnavailableError: a RuntimeError; the version is not loaded, or TorchServe is away.
         """
-        model = self._held.get(version)
-        if model is None:
-            raise UnavailableError(f"{version} is not loaded.")
-        return self._running().predict(model.name, document)
+        return self._running().predict(self._model(version).name, document)
+
+    def infer(self, version: Version, inputs: Arrays) -> NDArray[np.float32]:
+        """Let one of the version's workers run the model.
+
+        Raises:
+            InputRefusedError: a ValueError; the handler refused the tensors.
+            UnavailableError: a RuntimeError; the version is not loaded, or TorchServe is away.
+        """
+        return self._running().infer(self._model(version).name, inputs)
 
     def unload(self, version: Version) -> None:
         """End a version's workers."""
@@ -137,6 +143,12 @@ class TorchServeBackend:
     def close(self) -> None:
         """Stop TorchServe."""
         self._process.close()
+
+    def _model(self, version: Version) -> _Model:
+        model = self._held.get(version)
+        if model is None:
+            raise UnavailableError(f"{version} is not loaded.")
+        return model
 
     def _running(self) -> TorchServeApi:
         api = self._api

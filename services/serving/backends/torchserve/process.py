@@ -41,7 +41,6 @@ class TorchServeProcess:
     Args:
         home: a folder that it may empty.
         threads: that compute one answer.
-        connections: that are kept for inference.
         answer_seconds: the longest that one answer takes.
         max_body_bytes: of a request.
         on_start: called with each run's API, once it answers.
@@ -53,7 +52,6 @@ class TorchServeProcess:
         home: Path,
         *,
         threads: int,
-        connections: int,
         answer_seconds: float,
         max_body_bytes: int,
         on_start: Callable[[TorchServeApi], None],
@@ -63,7 +61,6 @@ class TorchServeProcess:
         self.folders = Folders(home.absolute(), temporary)
         self.folders.create()
         self._threads = threads
-        self._connections = connections
         self._answer_seconds = answer_seconds
         self._max_body_bytes = max_body_bytes
         self._on_start = on_start
@@ -117,7 +114,7 @@ class TorchServeProcess:
             cwd=self.folders.home,
         )
         pid = self._child.pid
-        api = TorchServeApi(ports, self._connections, self._answer_seconds)
+        api = TorchServeApi(ports, self._answer_seconds)
         try:
             self._child.wait_until(
                 lambda: self._stopping.is_set() or api.responds(), _START_SECONDS

@@ -9,6 +9,7 @@ from pathlib import Path
 from utils.training.export_utilities.templates.runtimes import FILES
 
 TEMPLATES = Path(__file__).parent / "templates"
+_CODE = ("handler.py", "binary_tensors.py", "preprocessing.py", "runtimes.py")
 _TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
@@ -17,7 +18,7 @@ def archive_members(bundle: Path) -> dict[str, Path] | None:
 
     None where the bundle has neither an ONNX nor a TorchScript model.
     """
-    code = {name: TEMPLATES / name for name in ("handler.py", "preprocessing.py", "runtimes.py")}
+    code = {name: TEMPLATES / name for name in _CODE}
     facts = {
         "signature.json": bundle / "signature.json",
         "task_spec.json": bundle / "configs" / "task_spec.json",

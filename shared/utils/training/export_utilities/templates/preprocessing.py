@@ -241,34 +241,45 @@ def parse_tensors(tensors: object, specs: list[dict]) -> dict[str, np.ndarray]:
     if not isinstance(tensors, list) or not all(isinstance(t, dict) for t in tensors):
         raise InputError('"inputs" is a list of tensors, each with name, shape, datatype and data.')
     given = {str(tensor.get("name")): tensor for tensor in tensors}
-    arrays = {spec["name"]: _parse(given.get(spec["name"]), spec) for spec in specs}
-    if len({len(array) for array in arrays.values()}) != 1:
+    return check_tensors(
+        {s["name"]: _parse(given[s["name"]], s) for s in specs if s["name"] in given}, specs
+    )
+
+
+def check_tensors(arrays: dict[str, np.ndarray], specs: list[dict]) -> dict[str, np.ndarray]:
+    """See that arrays are what the signature names, and put them in its order."""
+    for spec in specs:
+        _check(arrays.get(spec["name"]), spec)
+    if len({len(arrays[spec["name"]]) for spec in specs}) != 1:
         raise InputError("The tensors differ in their first dimension, the batch.")
-    return arrays
+    return {spec["name"]: arrays[spec["name"]] for spec in specs}
 
 
-def _parse(tensor: dict | None, spec: dict) -> np.ndarray:
-    if tensor is None:
-        raise InputError(f"The tensor {spec['name']} is missing.")
+def _parse(tensor: dict, spec: dict) -> np.ndarray:
     if tensor.get("datatype") != spec["datatype"]:
         raise InputError(
             f"{spec['name']} has the datatype {tensor.get('datatype')}, "
             f"expected {spec['datatype']}."
         )
     try:
-        array = np.array(tensor["data"], dtype=KINDS[spec["datatype"]]).reshape(tensor["shape"])
+        return np.array(tensor["data"], dtype=KINDS[spec["datatype"]]).reshape(tensor["shape"])
     except (KeyError, ValueError, TypeError, OverflowError):
         raise InputError(f"{spec['name']}'s data does not fit its shape and datatype.") from None
+
+
+def _check(array: np.ndarray | None, spec: dict) -> None:
+    name = spec["name"]
+    if array is None:
+        raise InputError(f"The tensor {name} is missing.")
+    if array.dtype != KINDS[spec["datatype"]]:
+        raise InputError(f"{name} holds {array.dtype}, expected {spec['datatype']}.")
     if not fits(array.shape, spec):
-        raise InputError(
-            f"{spec['name']} has the shape {list(array.shape)}, expected {spec['shape']}."
-        )
+        raise InputError(f"{name} has the shape {list(array.shape)}, expected {spec['shape']}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{spec['name']} holds NaN or Inf.")
+        raise InputError(f"{name} holds NaN or Inf.")
     low, high = spec.get("range", (None, None))
     if low is not None and (array.min() < low or array.max() > high):
-        raise InputError(f"{spec['name']} holds values outside {low} to {high}.")
-    return array
+        raise InputError(f"{name} holds values outside {low} to {high}.")
 
 
 def fits(shape: tuple[int, ...], spec: dict) -> bool:
