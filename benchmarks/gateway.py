@@ -2,6 +2,7 @@
 
 All servers have the same model and take the same body; they are asked in turns. The gateway checks
 tokens, rates, shapes and ranges, counts, traces and tells the monitor; the plain one does not.
+TorchServe alone, asked as the gateway asks it, is what its back end can't fall below.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import urllib3
 
 from benchmarks.digits_bundle import export, put_into_production
 from benchmarks.figures import Figure
 from benchmarks.processes import child, client, registry, service, write_roles
+from services.serving.backends.protocol import Version
+from services.serving.backends.torchserve import TorchServeBackend
 from utils.service.clients.registry import RegistryClient
 from utils.service.embedded.child import free_port
 from utils.service.embedded.valkey import ValkeyServer
@@ -30,7 +35,7 @@ ROUNDS = 20
 REQUESTS = 50  # of a round
 WARM_UP = 100
 
-Ask = Callable[[], None]
+Ask = Callable[[], object]
 
 
 def run() -> list[Figure]:
@@ -45,10 +50,13 @@ def run() -> list[Figure]:
         for backend in ("onnx", "torchserve"):
             url = stack.enter_context(gateway(folder, registry_url, redis_url, backend))
             asks[backend] = asking(f"{url}/v2/models/digits/infer", bundle)
+        asks["alone"] = stack.enter_context(torchserve_alone(folder, bundle))
         milliseconds = in_turns(asks)
+    plain_milliseconds = milliseconds["plain"]
     return [
-        *figures("ONNX Runtime", milliseconds["onnx"], milliseconds["plain"], None),
-        *figures("TorchServe", milliseconds["torchserve"], milliseconds["plain"], 2.5),
+        *figures("gateway with ONNX Runtime", milliseconds["onnx"], plain_milliseconds, None),
+        *figures("gateway with TorchServe", milliseconds["torchserve"], plain_milliseconds, 2.5),
+        *figures("TorchServe alone", milliseconds["alone"], plain_milliseconds, None),
     ]
 
 
@@ -58,7 +66,7 @@ def figures(
     """The ratios of the medians, and of the slowest hundredths."""
     return [
         Figure(
-            f"gateway with {name} / plain, {percentile}",
+            f"{name} / plain, {percentile}",
             of(ours) / of(plain),
             at_most=at_most if of is p50 else None,
             against=f"{of(ours):.2f} ms to {of(plain):.2f} ms",
@@ -94,10 +102,7 @@ def in_turns(asks: dict[str, Ask]) -> dict[str, list[float]]:
 
 def asking(url: str, bundle: Path) -> Ask:
     """A client with one connection and one example."""
-    sample = json.loads((bundle / "sample_input.json").read_text(encoding="utf-8"))["tensors"][0]
-    shape = [1, *sample["shape"][1:]]
-    size = len(sample["data"]) // sample["shape"][0]
-    body = json.dumps({"inputs": [sample | {"shape": shape, "data": sample["data"][:size]}]})
+    body = json.dumps({"inputs": [example(bundle)]})
     headers = {"Content-Type": "application/json", "Authorization": "Bearer reader-token"}
     pool = urllib3.PoolManager(headers=headers, retries=False)
 
@@ -106,6 +111,14 @@ def asking(url: str, bundle: Path) -> Ask:
         assert answer.status == 200, answer.data
 
     return ask
+
+
+def example(bundle: Path) -> dict[str, Any]:
+    """The first example of a bundle's own sample, as a tensor of the protocol."""
+    sample = json.loads((bundle / "sample_input.json").read_text(encoding="utf-8"))["tensors"][0]
+    size = len(sample["data"]) // sample["shape"][0]
+    found: dict[str, Any] = sample
+    return found | {"shape": [1, *sample["shape"][1:]], "data": sample["data"][:size]}
 
 
 @contextmanager
@@ -133,6 +146,17 @@ def gateway(folder: Path, registry_url: str, redis_url: str, backend: str) -> It
     }
     with service("serving", folder, values) as served:
         yield served.url
+
+
+@contextmanager
+def torchserve_alone(folder: Path, bundle: Path) -> Iterator[Ask]:
+    """A client of TorchServe itself: the gateway's own, with nothing around it."""
+    version = Version(name="digits", version="1", model_id=1, digest="0" * 64, folder=bundle)
+    tensor = example(bundle)
+    array = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+    with closing(TorchServeBackend(folder / "alone")) as backend:
+        backend.load(version)
+        yield lambda: backend.infer(version, {tensor["name"]: array})
 
 
 @contextmanager
