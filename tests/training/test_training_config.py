@@ -68,7 +68,7 @@ def test_a_folder_is_made_for_the_file(tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = TrainingConfig().save(tmp_path / "config.json")
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidConfigError, match="notes is <object object"):
         TrainingConfig(notes=object()).save(path)
     assert TrainingConfig.load(path) == TrainingConfig()
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]

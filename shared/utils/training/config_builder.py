@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from utils.training.errors import UnknownNameError
@@ -29,7 +30,7 @@ class TrainingConfigBuilder:
         Raises:
             UnknownNameError: a ValueError that offers the nearest preset.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise UnknownNameError("preset", name, PRESETS)
         return self.with_values(**PRESETS[name])
 
@@ -55,9 +56,10 @@ class TrainingConfigBuilder:
             return self.with_values(use_wandb=False)
         return self.with_values(use_wandb=True, wandb_project=project, run_name=run_name)
 
-    def with_export_bundle(self, formats: list[str]) -> Self:
+    def with_export_bundle(self, formats: Sequence[str]) -> Self:
         """Export a bundle in these formats when training ends."""
-        return self.with_values(export_bundle=True, export_formats=list(formats))
+        given = list(formats) if isinstance(formats, list | tuple) else formats
+        return self.with_values(export_bundle=True, export_formats=given)
 
     def with_values(self, **values: Any) -> Self:
         """Set any fields of :class:`TrainingConfig` by name."""

@@ -20,12 +20,20 @@ class InvalidArgumentError(TrainingError, ValueError):
     """A value that a call can't take; the message says which it can."""
 
 
+class WrongTypeError(TrainingError, TypeError):
+    """An argument of a kind that a call can't take; the message says which it can."""
+
+    def __init__(self, name: str, given: str, allowed: str, advice: str = "") -> None:
+        end = f"; {advice}." if advice else "."
+        super().__init__(f"{name} is {given}, allowed is {allowed}{end}")
+
+
 class UnknownNameError(TrainingError, ValueError):
     """A name that no registry, config or schema knows; the message offers the nearest one."""
 
-    def __init__(self, kind: str, given: str, allowed: Iterable[str]) -> None:
+    def __init__(self, kind: str, given: object, allowed: Iterable[str]) -> None:
         names = sorted(allowed)
-        near = get_close_matches(given, names, n=1, cutoff=0.5)
+        near = get_close_matches(str(given), names, n=1, cutoff=0.5)
         hint = f" Did you mean: {near[0]}?" if near else ""
         super().__init__(f"Unknown {kind} '{given}'. Available: {', '.join(names)}.{hint}")
 

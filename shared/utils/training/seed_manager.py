@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.training.arguments import require_flag
+
 _SEED_LIMIT = 2**32  # NumPy's legacy generator takes 32 bits
 
 
@@ -24,8 +26,9 @@ def set_random_seed(seed: int, deterministic: bool = False) -> None:
             cuDNN choose the fastest kernel.
 
     Raises:
-        ValueError: the seed is no whole number in that range.
+        ValueError: the seed is no whole number in that range, or ``deterministic`` no flag.
     """
+    require_flag("deterministic", deterministic)
     is_whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     if not is_whole or not 0 <= seed < _SEED_LIMIT:
         raise ValueError(

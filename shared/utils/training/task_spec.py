@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from utils.training.arguments import described, is_whole, with_known_fields
 from utils.training.errors import InvalidConfigError, UnknownNameError
 
 Modality = Literal["text", "vision", "tabular"]
@@ -31,6 +32,7 @@ _SEQUENCES = {
 }
 
 
+@with_known_fields
 @dataclass(frozen=True)
 class TaskSpec:
     """A task's data and loss, in plain values that JSON can hold.
@@ -63,7 +65,7 @@ class TaskSpec:
                 object.__setattr__(self, name, tuple(value))
         faults = [*self._number_faults(), *self._sequence_faults(), *self._name_faults()]
         if self.modality not in get_args(Modality):
-            unknown = UnknownNameError("modality", str(self.modality), get_args(Modality))
+            unknown = UnknownNameError("modality", self.modality, get_args(Modality))
             if not faults:
                 raise unknown
             faults.append(str(unknown))
@@ -79,7 +81,7 @@ class TaskSpec:
             f"{name} is {value!r}, allowed is a whole number from {low} up"
             f"{', or None' if name in optional else ''}."
             for name, low in {**lowest, **optional}.items()
-            if not _is_whole(value := getattr(self, name), low)
+            if not is_whole(value := getattr(self, name), low)
             and not (value is None and name in optional)
         ]
 
@@ -101,7 +103,7 @@ class TaskSpec:
 
     def _image_faults(self) -> list[str]:
         faults = []
-        height_and_width = [side for side in self.image_size if _is_whole(side, 1)]
+        height_and_width = [side for side in self.image_size if is_whole(side, 1)]
         if not len(height_and_width) == len(self.image_size) == 2:  # noqa: PLR2004 - height, width
             faults.append(
                 f"image_size is {self.image_size}, allowed is (height, width), each 1 or more."
@@ -151,9 +153,11 @@ class TaskSpec:
             InvalidConfigError: a ValueError that names every unknown field, and every fault.
             UnknownNameError: a ValueError; the modality alone is at fault.
         """
+        if not isinstance(values, Mapping):
+            raise InvalidConfigError([f"The task is {described(values)}, allowed is a dict."])
         known = {f.name for f in fields(cls)}
         faults = [
-            str(UnknownNameError("field", str(name), known)) for name in values if name not in known
+            str(UnknownNameError("field", name, known)) for name in values if name not in known
         ]
         if "name" not in values:
             faults.append("name is missing, allowed is a string.")
@@ -189,10 +193,6 @@ class TaskSpec:
             vocab_size=512,
             num_classes=2,
         )
-
-
-def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 def _is_finite(value: Any) -> bool:

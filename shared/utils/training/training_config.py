@@ -6,13 +6,14 @@ import json
 import math
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from utils.training.arguments import described, with_known_fields
 from utils.training.errors import InvalidConfigError, UnknownNameError
 
 CONFIG_VERSION = "4.0"
@@ -25,6 +26,7 @@ def _allowed(**bounds: float) -> Any:
     return bounds
 
 
+@with_known_fields
 @dataclass
 class TrainingConfig:
     """What a :class:`~utils.training.engine.Trainer` is told.
@@ -127,12 +129,12 @@ class TrainingConfig:
     notes: str = ""
 
     def validate(self) -> None:
-        """Check every field.
+        """Check every field, and that no other was set.
 
         Raises:
             InvalidConfigError: a ValueError that lists all faults, not just the first.
         """
-        faults = self._faults()
+        faults = [*_unknown_fields(vars(self)), *self._faults()]
         if faults:
             raise InvalidConfigError(faults)
 
@@ -186,14 +188,12 @@ class TrainingConfig:
 
         Raises:
             InvalidConfigError: a ValueError that names every unknown field and its nearest name,
-                and then every other fault too.
+                and then every other fault too; or ``values`` is no dict.
         """
+        if not isinstance(values, Mapping):
+            raise InvalidConfigError([f"The config is {described(values)}, allowed is a dict."])
         config = cls(**{name: copy(value) for name, value in values.items() if name in _HINTS})
-        unknown = [
-            str(UnknownNameError("field", str(name), _HINTS))
-            for name in values
-            if name not in _HINTS
-        ]
+        unknown = _unknown_fields(values)
         if unknown:
             raise InvalidConfigError([*unknown, *config._faults()])
         return config
@@ -204,11 +204,21 @@ class TrainingConfig:
         Args:
             path: a file, whose folder is made if need be; by default
                 ``config_<YYYYMMDD>_<HHMMSS>.json`` (UTC) in the working folder.
+
+        Raises:
+            IsADirectoryError: the path is a folder.
+            InvalidConfigError: a ValueError; a field holds what JSON can't, so nothing is written.
         """
         target = Path(path or f"config_{datetime.now(UTC):%Y%m%d_%H%M%S}.json")
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder; give the path of a file in it.")
+        try:
+            content = json.dumps(self.to_dict(), indent=2)
+        except TypeError as error:
+            raise InvalidConfigError(self._faults()) from error
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(content + "\n", encoding="utf-8")
         temporary.replace(target)
         return target
 
@@ -220,6 +230,10 @@ class TrainingConfig:
             FileNotFoundError: there is no such file.
             InvalidConfigError: a ValueError; the file is not a JSON object of known fields.
         """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"There is no config file {path}; give the path that save() returned."
+            )
         content = Path(path).read_bytes()
         try:
             values = json.loads(content)
@@ -235,6 +249,11 @@ class TrainingConfig:
 _HINTS: dict[str, Any] = get_type_hints(TrainingConfig)
 _BOUNDS: dict[str, dict[str, float]] = {f.name: dict(f.metadata) for f in fields(TrainingConfig)}
 _BOUND_WORDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+
+
+def _unknown_fields(names: Iterable[Any]) -> list[str]:
+    unknown = (name for name in names if name not in _HINTS)
+    return [str(UnknownNameError("field", name, _HINTS)) for name in unknown]
 
 
 def _holds(key: str, value: float, bound: float) -> bool:
