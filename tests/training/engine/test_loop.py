@@ -135,10 +135,9 @@ def test_a_loop_without_its_optional_parts_trains():
     assert first.max_gradient_norm > 0
 
 
-def test_an_empty_epoch_is_an_empty_result():
-    result = row_loop().run_epoch([], epoch=0)
-    assert result.batch_count == 0
-    assert math.isnan(result.avg_loss)
+def test_an_epoch_without_a_batch_is_refused():
+    with pytest.raises(ValueError, match="training data had no batch in epoch 3; give a dataset"):
+        row_loop().run_epoch([], epoch=3)
 
 
 def test_accuracy_of_a_language_model_is_that_of_tokens():

@@ -1,5 +1,6 @@
 """The training engine: each part stands alone, and the Trainer joins them."""
 
+from utils.training.drift_metrics import DriftMetrics
 from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
 from utils.training.engine.data import (
     CollatorInfo,
@@ -47,6 +48,7 @@ __all__ = [
     "ConfidenceMetrics",
     "DataLoaderConfig",
     "DataLoaderFactory",
+    "DriftMetrics",
     "EpochResult",
     "GradientAccumulator",
     "GradientHealth",

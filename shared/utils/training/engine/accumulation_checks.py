@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.training.arguments import described, is_whole, require_instance
 from utils.training.engine.accumulation_window import ItemCount
 from utils.training.errors import InvalidConfigError, TrainingError
 
@@ -49,7 +50,12 @@ def item_count(num_items: ItemCount, loss: Tensor) -> ItemCount:
 
 
 def refuse_invalid_arguments(
-    optimizer: Any, accumulation_steps: Any, max_grad_norm: Any, scaler: Any, batch_size: Any
+    optimizer: Any,
+    accumulation_steps: Any,
+    max_grad_norm: Any,
+    scaler: Any,
+    batch_size: Any,
+    monitor: Any,
 ) -> None:
     """Refuse a constructor's arguments.
 
@@ -59,7 +65,7 @@ def refuse_invalid_arguments(
     faults = [
         f"{name} is {value!r}, allowed is a whole number from 1 up."
         for name, value in (("accumulation_steps", accumulation_steps), ("batch_size", batch_size))
-        if not isinstance(value, int) or value < 1
+        if not is_whole(value, 1)
     ]
     if not all(hasattr(optimizer, name) for name in ("param_groups", "step", "zero_grad")):
         faults.append(f"optimizer is a {type(optimizer).__name__}; give a torch.optim.Optimizer.")
@@ -68,6 +74,8 @@ def refuse_invalid_arguments(
     needed = ("scale", "unscale_", "step", "update", "is_enabled", "get_scale")
     if scaler is not None and not all(hasattr(scaler, name) for name in needed):
         faults.append(f"scaler is a {type(scaler).__name__}; give a torch.amp.GradScaler, or None.")
+    if monitor is not None and not hasattr(monitor, "judge"):
+        faults.append(f"monitor is {described(monitor)}; give a GradientMonitor, or None.")
     if faults:
         raise InvalidConfigError(faults)
 
@@ -108,9 +116,11 @@ def refuse_invalid_state(state: dict[str, Any], accumulation_steps: int) -> None
     """Refuse a state that isn't one of an accumulator with so many steps.
 
     Raises:
+        WrongTypeError: a TypeError; it is no dict.
         AccumulationError: a ValueError.
     """
     wanted = {*STATE_COUNTS, "window", "last_grad_norm", "last_skipped_batches"}
+    require_instance("state", state, dict, "what state_dict() returned")
     if set(state) != wanted:
         raise AccumulationError(
             f"The state holds {', '.join(sorted(state)) or 'nothing'}; give what state_dict() "

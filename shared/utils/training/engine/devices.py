@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from utils.training.arguments import require_instance
 from utils.training.errors import InvalidConfigError
 
 
@@ -12,7 +13,9 @@ def resolve_device(name: str | torch.device) -> torch.device:
 
     Raises:
         InvalidConfigError: a ValueError; torch does not know the device, or it isn't here.
+        WrongTypeError: a TypeError; it is no device's name.
     """
+    require_instance("device", name, (str, torch.device), "a name such as 'auto' or 'cpu'")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from utils.training.engine.loss import LossInputs
@@ -61,6 +62,7 @@ class ForwardPass:
 
         Raises:
             BatchError: a ValueError; there are no labels, or the model lacks an input.
+            Exception: whatever the model raises, with a note on what it was given.
         """
         if isinstance(batch, Mapping):
             return self._from_mapping(batch)
@@ -68,7 +70,7 @@ class ForwardPass:
             *inputs, labels = batch
             if isinstance(inputs[0], Mapping):
                 return self._from_mapping({**inputs[0], LABEL_KEYS[0]: labels})
-            return self._loss_inputs(self.model(*inputs), labels)
+            return self._loss_inputs(self._run(*inputs), labels)
         raise BatchError(
             f"The batch is a {type(batch).__name__}; give a mapping with 'labels', or a tuple of "
             "inputs and labels."
@@ -79,15 +81,47 @@ class ForwardPass:
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plans[keys] = make_plan(self.model, keys)
-        raw = self.model(**{parameter: batch[key] for parameter, key in plan.call})
+        raw = self._run(**{parameter: batch[key] for parameter, key in plan.call})
         inputs = self._loss_inputs(raw, batch[plan.label_key])
         for key in plan.loss_keys:
             inputs[key] = batch[key]  # type: ignore[literal-required]
         return inputs
 
+    def _run(self, *inputs: Any, **named: Any) -> Any:
+        try:
+            return self.model(*inputs, **named)
+        except Exception as error:
+            error.add_note(note_on(error, dict(enumerate(inputs)) | named))
+            raise
+
     def _loss_inputs(self, raw: Any, labels: Tensor) -> LossInputs:
         logits = raw if type(raw) is Tensor else ModelOutput.from_raw(raw).logits
         return {"logits": logits, "labels": labels, **self._constants}  # type: ignore[typeddict-item]
+
+
+def note_on(error: Exception, inputs: Mapping[Any, Any]) -> str:
+    """Say what a model was given when it failed, and what often helps."""
+    given = ", ".join(f"{name}: {_shown(value)}" for name, value in inputs.items())
+    advice = next((help_ for sign, help_ in _ADVICE.items() if sign in str(error)), _ADVICE[""])
+    return f"The model's forward was given {given}. {advice}"
+
+
+_ADVICE = {
+    "more than 1 value per channel": "A batch of one sample has no statistics to normalise by: set "
+    "drop_last=True, or another batch_size.",
+    "index out of range in self": "An id is outside an embedding: compare the greatest one with "
+    "the vocab_size that the model was built with.",
+    "Double and Float": "Convert the data with .float(), or the model with .double().",
+    "": "Compare shapes and types with what the model was built for.",
+}
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kind = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    is_ids = value.dtype is torch.int64 and value.device.type == "cpu" and value.numel() > 0
+    return f"{kind} from {value.min()} to {value.max()}" if is_ids else kind
 
 
 def make_plan(model: nn.Module, keys: tuple[str, ...]) -> Plan:

@@ -84,7 +84,9 @@ class GradientAccumulator:
         trainer: Any | None = None,
         monitor: GradientMonitor | None = None,
     ) -> None:
-        refuse_invalid_arguments(optimizer, accumulation_steps, max_grad_norm, scaler, batch_size)
+        refuse_invalid_arguments(
+            optimizer, accumulation_steps, max_grad_norm, scaler, batch_size, monitor
+        )
         self._trainer_steps = lightning_steps(trainer, accumulation_steps)
         self.optimizer = optimizer
         self.accumulation_steps = accumulation_steps

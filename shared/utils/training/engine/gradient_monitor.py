@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.training.arguments import is_whole, require_methods
 from utils.training.engine.gradient_health import GradientHealth, assess
 from utils.training.engine.gradient_norms import GradientNorms, measure_model
 from utils.training.errors import InvalidConfigError, TrainingError
@@ -132,7 +133,13 @@ class GradientMonitor:
             tracker: a :class:`~utils.training.engine.MetricsEngine`, or anything with its
                 ``log_scalar`` and ``log_histogram``.
             step: of the optimizer.
+
+        Raises:
+            WrongTypeError: a TypeError; one is no model, or no tracker.
         """
+        methods = ["log_scalar", *(["log_histogram"] if self.log_histogram else [])]
+        allowed = f"a MetricsEngine, or an object with {' and '.join(methods)}"
+        require_methods("tracker", tracker, methods, allowed)
         measured = measure_model(model)
         for name, norm in zip(measured.names, measured.norms, strict=True):
             tracker.log_scalar(f"gradients/{name}/norm", norm, step=step)
@@ -189,7 +196,7 @@ def _threshold_faults(vanishing: float, explosion: float) -> list[str]:
 
 
 def _count_fault(name: str, value: int) -> list[str]:
-    if isinstance(value, int) and value >= 1:
+    if is_whole(value, 1):
         return []
     return [f"{name} is {value!r}, allowed is a whole number from 1 up."]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from utils.training.arguments import require_instance
+
 _HALF_DTYPES = {torch.float16, torch.bfloat16}
 
 
@@ -34,7 +36,12 @@ class GradientNorms:
 
 
 def measure_model(model: nn.Module) -> GradientNorms:
-    """Measure every parameter of a model that has a gradient; one device synchronisation."""
+    """Measure every parameter of a model that has a gradient; one device synchronisation.
+
+    Raises:
+        WrongTypeError: a TypeError; it is no model.
+    """
+    require_instance("model", model, nn.Module, "an nn.Module")
     return measure_gradients(*with_gradients(model.named_parameters()))
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+from utils.training.arguments import described
+from utils.training.errors import WrongTypeError
+
 logger = logging.getLogger(__name__)
 
 EVENTS = (
@@ -50,11 +53,17 @@ class HookCaller:
 
     Args:
         hooks: None, one object, or a list or tuple of objects, each with any of the six methods.
+
+    Raises:
+        WrongTypeError: a TypeError; a class was given in place of an object.
     """
 
     def __init__(self, hooks: Any) -> None:
         given = _as_sequence(hooks)
         for hook in given:
+            if isinstance(hook, type):
+                advice = f"write {hook.__name__}()"
+                raise WrongTypeError("hooks", described(hook), "an object of it", advice)
             _warn_of_unknown_events(hook)
         self._methods: dict[str, list[Callable[..., Any]]] = {
             event: [getattr(hook, event) for hook in given if hasattr(hook, event)]
@@ -84,6 +93,12 @@ def _as_sequence(hooks: Any) -> Sequence[Any]:
 
 
 def _warn_of_unknown_events(hook: Any) -> None:
+    if not any(name.startswith("on_") for name in dir(hook)):
+        logger.warning(
+            "hooks is %s without a method that is ever called: hooks are %s.",
+            described(hook),
+            ", ".join(EVENTS),
+        )
     names = (name for name in dir(hook) if name.startswith("on_") and name not in EVENTS)
     for name in names:
         near = get_close_matches(name, EVENTS, n=1)

@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
+from types import NoneType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import Dataset, IterableDataset
 
+from utils.training.arguments import described, is_whole, require_instance, require_methods
 from utils.training.engine.data import iterate, to_device
 from utils.training.engine.devices import resolve_device
 from utils.training.engine.epoch_sums import EpochSums
@@ -22,6 +25,12 @@ from utils.training.engine.loss import LossStrategy, LossTerms, loss_terms
 from utils.training.engine.metrics.confidence import ConfidenceAccumulator, ConfidenceMetrics
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.precision import Precision
+from utils.training.errors import (
+    InvalidArgumentError,
+    InvalidConfigError,
+    TrainingError,
+    WrongTypeError,
+)
 from utils.training.task_spec import TaskSpec
 
 CONFIDENCE_BATCHES = 16  # of a validation pass; the estimate is good, and the cost bounded
@@ -32,6 +41,16 @@ class MetricsTracker(Protocol):
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Record values of one optimizer step."""
+
+
+class NoBatchError(TrainingError, ValueError):
+    """An epoch in which the data gave no batch."""
+
+    def __init__(self, epoch: int, kind: str = "training") -> None:
+        super().__init__(
+            f"The {kind} data had no batch in epoch {epoch}; give a dataset, a DataLoader, or "
+            "an iterable that starts anew each time (a generator is used up after one epoch)."
+        )
 
 
 class NoMetrics:
@@ -68,6 +87,11 @@ class TrainingLoop:
         task_spec: gives the padding id and the unit of throughput.
         precision: what the forward pass runs under.
         log_interval_steps: optimizer steps between two logs.
+
+    Raises:
+        InvalidArgumentError: a ValueError; the accumulator steps another optimizer.
+        InvalidConfigError: a ValueError; an argument is out of range, or the device isn't here.
+        WrongTypeError: a TypeError; an argument is of the wrong kind.
     """
 
     def __init__(
@@ -84,6 +108,11 @@ class TrainingLoop:
         precision: Precision | None = None,
         log_interval_steps: int = 10,
     ) -> None:
+        _refuse_kinds(model, loss_strategy, metrics_tracker)
+        _refuse_other_parts(optimizer, gradient_accumulator, gradient_monitor)
+        if not is_whole(log_interval_steps, 1):
+            fault = f"log_interval_steps is {log_interval_steps!r}, allowed is a whole number from "
+            raise InvalidConfigError([f"{fault}1 up."])
         self.device = resolve_device(device)
         self.model = model.to(self.device)
         self.optimizer = optimizer
@@ -115,10 +144,17 @@ class TrainingLoop:
         Raises:
             RuntimeError: gradients were NaN or Inf too often in a row.
             BatchError: a ValueError; a batch does not fit the model.
+            NoBatchError: a ValueError; there was none.
+            WrongTypeError: a TypeError; what was given has no batches, or the scheduler no step.
         """
+        refuse_no_batches("dataloader", dataloader)
+        if scheduler is not None:
+            require_methods("scheduler", scheduler, ["step"], "a torch.optim.lr_scheduler")
         sums = EpochSums()
         for _ in self.steps(iterate(dataloader, epoch=epoch), sums, scheduler):
             pass
+        if not sums.batch_count:
+            raise NoBatchError(epoch)
         return sums.result(epoch, learning_rate(self.optimizer))
 
     def steps(
@@ -207,6 +243,10 @@ class ValidationLoop:
         device: ``auto`` is CUDA, else MPS, else the CPU.
         task_spec: gives the padding id.
         precision: what the forward pass runs under.
+
+    Raises:
+        InvalidConfigError: a ValueError; the device isn't here.
+        WrongTypeError: a TypeError; an argument is of the wrong kind.
     """
 
     def __init__(
@@ -219,6 +259,7 @@ class ValidationLoop:
         task_spec: TaskSpec | None = None,
         precision: Precision | None = None,
     ) -> None:
+        _refuse_kinds(model, loss_strategy, metrics_tracker)
         self.device = resolve_device(device)
         self.model = model.to(self.device)
         self.loss_strategy = loss_strategy
@@ -234,10 +275,15 @@ class ValidationLoop:
 
         Raises:
             BatchError: a ValueError; a batch does not fit the model.
+            NoBatchError: a ValueError; there was none.
+            WrongTypeError: a TypeError; what was given has no batches.
         """
+        refuse_no_batches("dataloader", dataloader)
         sums = EpochSums()
         for _ in self.steps(iterate(dataloader, epoch=epoch), sums):
             pass
+        if not sums.batch_count:
+            raise NoBatchError(epoch, "validation")
         result = sums.result(epoch)
         self.metrics_tracker.log_metrics(self.metrics(result), epoch)
         return result
@@ -290,6 +336,41 @@ class ValidationLoop:
         if found is not None and found.calibration_error is not None:
             values["val/calibration_error"] = found.calibration_error
         return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _refuse_kinds(model: Any, loss_strategy: Any, metrics_tracker: Any) -> None:
+    require_instance("model", model, nn.Module, "an nn.Module")
+    strategies = "an object with compute_loss(inputs), such as get_loss_strategy(task_type)"
+    require_methods("loss_strategy", loss_strategy, ["compute_loss"], strategies)
+    if metrics_tracker is not None:
+        trackers = "a MetricsEngine, or an object with log_metrics(metrics, step)"
+        require_methods("metrics_tracker", metrics_tracker, ["log_metrics"], trackers)
+
+
+def _refuse_other_parts(optimizer: Any, accumulator: Any, monitor: Any) -> None:
+    monitors = GradientMonitor, NoneType
+    require_instance("gradient_monitor", monitor, monitors, "a GradientMonitor, or None")
+    accumulators = GradientAccumulator, NoneType
+    allowed = "a GradientAccumulator, or None"
+    require_instance("gradient_accumulator", accumulator, accumulators, allowed)
+    if accumulator is not None and accumulator.optimizer is not optimizer:
+        raise InvalidArgumentError(
+            f"The gradient_accumulator steps another {described(accumulator.optimizer)[2:]} than "
+            "the optimizer that was given; give both the same."
+        )
+
+
+def refuse_no_batches(name: str, data: Any) -> None:
+    """Refuse what can't be iterated batch by batch.
+
+    Raises:
+        WrongTypeError: a TypeError.
+    """
+    allowed = "a DataLoader, or another iterable of batches"
+    is_samples = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+    if is_samples or not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
+        advice = "wrap it: DataLoader(dataset, batch_size=32)" if is_samples else ""
+        raise WrongTypeError(name, described(data), allowed, advice)
 
 
 def mover_to(device: torch.device) -> Callable[[Any], Any]:

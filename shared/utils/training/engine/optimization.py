@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from utils.training.errors import InvalidConfigError, UnknownNameError
 from utils.training.training_config import TrainingConfig
+
+logger = logging.getLogger(__name__)
 
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -110,6 +113,14 @@ def create_scheduler(
             "length; set max_steps, or lr_schedule='constant'."
         )
         raise InvalidConfigError([fault])
+    if config.warmup_steps >= total_steps:
+        logger.warning(
+            "warmup_steps is %d and the run has %d steps: the learning rate never reaches %g; "
+            "warm up for fewer.",
+            config.warmup_steps,
+            total_steps,
+            config.learning_rate,
+        )
     shapes = {"linear": _linear, "cosine": _cosine}
     if config.lr_schedule not in shapes:
         raise UnknownNameError("lr_schedule", config.lr_schedule, [*shapes, "constant"])

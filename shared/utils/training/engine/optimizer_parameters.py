@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils.training.arguments import require_instance
 from utils.training.engine.gradient_norms import layer_name
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class OptimizerParameters:
         return any(p.grad is not None for group in groups for p in group["params"])
 
     def _remember(self, model: nn.Module) -> None:
+        require_instance("model", model, nn.Module, "the nn.Module that computed the loss")
         groups = self._optimizer.param_groups
         names = {id(p): layer_name(name) for name, p in model.named_parameters()}
         self._parameters = [p for group in groups for p in group["params"]]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any, NoReturn
 
 from torch import nn
 
+from utils.training.arguments import described, require_instance, require_methods
 from utils.training.engine.activation_checkpointing import activation_checkpointing
 from utils.training.engine.compilation import compiled
 from utils.training.engine.data import iterate
@@ -17,29 +20,21 @@ from utils.training.engine.distributed import World, join_world
 from utils.training.engine.epoch_sums import EpochSums
 from utils.training.engine.hooks import HookCaller, TrainingHooks
 from utils.training.engine.interrupt import StopSwitch, TrainingInterrupted
-from utils.training.engine.loop import learning_rate
+from utils.training.engine.loop import NoBatchError, learning_rate
 from utils.training.engine.outputs import EpochResult
 from utils.training.engine.profiling import NullProfiler, StepProfiler, profiling
 from utils.training.engine.run import Run, create_run, num_batches, of_phase, results_of, resume
 from utils.training.engine.trackers import Tracker
-from utils.training.errors import InvalidConfigError, TrainingError
+from utils.training.errors import InvalidConfigError, WrongTypeError
 from utils.training.seed_manager import set_random_seed, untouched_generators
 from utils.training.task_spec import TaskSpec
 from utils.training.training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
+_FROM_DICT = "make it of a dict by TrainingConfig.from_dict"
+_A_TRACKER = "an object with log, log_histogram and close"
 BATCHES_PER_AGREEMENT = 32  # of validation, between two looks at whether a rank was asked to stop
-
-
-class NoBatchError(TrainingError, ValueError):
-    """An epoch in which the training data gave no batch."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__(
-            f"The training data had no batch in epoch {epoch}; give a dataset, a DataLoader, or "
-            "an iterable that starts anew each time (a generator is used up after one epoch)."
-        )
 
 
 class Trainer:
@@ -56,6 +51,7 @@ class Trainer:
     Raises:
         InvalidConfigError: a ValueError that lists every fault of ``training_config``; or a bundle
             is to be exported and there is no ``task_spec``.
+        WrongTypeError: a TypeError; an argument is of the wrong kind.
     """
 
     def __init__(
@@ -67,6 +63,14 @@ class Trainer:
         hooks: TrainingHooks | Any | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
+        require_instance("model", model, nn.Module, "an nn.Module")
+        require_instance(
+            "training_config", training_config, TrainingConfig, "a TrainingConfig", _FROM_DICT
+        )
+        require_instance("task_spec", task_spec, (TaskSpec, NoneType), "a TaskSpec, or None")
+        require_instance("trackers", trackers, Iterable, "a list of trackers")
+        for tracker in trackers:
+            require_methods("A tracker", tracker, ["log", "log_histogram", "close"], _A_TRACKER)
         training_config.validate()
         if training_config.export_bundle and task_spec is None:
             raise InvalidConfigError(
@@ -122,7 +126,14 @@ class Trainer:
                 and the state is saved.
             RuntimeError: gradients were NaN or Inf too often in a row.
             FileNotFoundError: there is no checkpoint at ``resume_from``.
+            ResumeError: a RuntimeError; it was saved with another model or optimizer.
+            WrongTypeError: a TypeError; an argument is of the wrong kind.
         """
+        _refuse_no_data("train_data", train_data)
+        if val_data is not None:
+            _refuse_no_data("val_data", val_data)
+        paths = str, PathLike, NoneType
+        require_instance("resume_from", resume_from, paths, "a path, 'auto' or None")
         world = join_world(self.training_config)
         with world.watching():
             return self._train(world, train_data, val_data, resume_from)
@@ -262,3 +273,9 @@ class Trainer:
         stopped = TrainingInterrupted(path, self._stop.reason)
         logger.info("%s", stopped)
         raise stopped
+
+
+def _refuse_no_data(name: str, data: Any) -> None:
+    if not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
+        allowed = "a dataset of samples, a DataLoader, or another iterable of batches"
+        raise WrongTypeError(name, described(data), allowed)

@@ -58,8 +58,8 @@ def test_fields_batched_already_pass_through():
         ([{"x": 1}, {"y": 1}], "Sample 1 of the batch has the keys y and sample 0 has x"),
         ([(torch.ones(2), 1), (torch.ones(3), 1)], r"'item 0' of sample 1 has the shape \[3\]"),
         ([(1, 2), (1, 2, 3)], "Sample 1 of the batch has 3 items and sample 0 has 2"),
-        (["words"], "'the sample' holds a str that is no tensor"),
-        ([{"x": {"deep": 1}}], "'x' holds a dict that is no tensor"),
+        (["words"], "'the sample' is 'words', which makes no tensor"),
+        ([{"x": {"deep": 1}}], "'x' is a dict, which makes no tensor"),
     ],
 )
 def test_what_makes_no_batch_is_named(samples, message):

@@ -70,7 +70,7 @@ def test_a_collator_named_like_a_modality_is_chosen_for_it(registry):
 
 def test_a_name_is_taken_once_unless_overwritten(registry):
     with pytest.raises(ValueError, match="'text' is registered already"):
-        registry.register("text")
+        registry.register("text")(dict)
     registry.register("text", overwrite=True)(lambda: list)
     assert registry.get_collator(TaskSpec.language_modeling_tiny()) is list
 

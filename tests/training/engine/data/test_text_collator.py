@@ -186,7 +186,7 @@ def test_rows_of_a_hugging_face_dataset_will_do():
         ([{"input_ids": [1, 2], "attention_mask": [1]}], "'attention_mask' of sample 0"),
         ([{"input_ids": [1], "x": [1, 2]}, {"input_ids": [1], "x": [1]}], r"shape \[1\] and"),
         ([(1, 2, 3)], "a tuple of 3 items, allowed are input_ids and a label"),
-        ([{"input_ids": ["a"]}], "'input_ids' holds a list that is no tensor"),
+        ([{"input_ids": ["a"]}], "'input_ids' is a list, which makes no tensor"),
     ],
 )
 def test_what_makes_no_batch_is_named(samples, message):

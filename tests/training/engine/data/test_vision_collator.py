@@ -140,7 +140,7 @@ def test_images_of_two_sizes_are_refused_with_both_shapes():
         ([torch.rand(2, 3, 4, 4)], r"has the shape \[2, 3, 4, 4\], allowed are"),
         ([{"image": PIXELS}, {"image": PIXELS, "label": 1}], "Sample 1 of the batch has the keys"),
         ([(PIXELS, 1, 2)], "a tuple of 3 items, allowed are pixel_values and a label"),
-        (["photo.png"], "'the image' holds"),
+        (["photo.png"], "An image is the path 'photo.png'; open it first"),
     ],
 )
 def test_what_makes_no_batch_is_named(samples, message):

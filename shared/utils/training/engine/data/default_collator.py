@@ -13,6 +13,7 @@ from utils.training.engine.data.stacking import (
     refuse_no_samples,
     refuse_other_keys,
     refuse_other_lengths,
+    refuse_text_labels,
     stack,
 )
 
@@ -54,6 +55,7 @@ def _from_mappings(samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     from transformers import default_data_collator
 
     refuse_other_keys(samples)
+    refuse_text_labels(samples[0])
     try:
         batch: dict[str, Tensor] = default_data_collator(list(samples))
     except (TypeError, ValueError, RuntimeError):

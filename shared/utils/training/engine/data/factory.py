@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from utils.training.arguments import (
+    is_whole,
+    require_instance,
+    require_methods,
+    with_known_fields,
+)
 from utils.training.engine.data.loader import ResumableDataLoader
 from utils.training.engine.data.registry import CollatorRegistry
 from utils.training.engine.data.workers import WorkerStart
@@ -19,6 +26,7 @@ from utils.training.task_spec import TaskSpec
 logger = logging.getLogger(__name__)
 
 
+@with_known_fields
 @dataclass
 class DataLoaderConfig:
     """How a loader loads; the defaults of :meth:`DataLoaderFactory.create`."""
@@ -47,9 +55,12 @@ class DataLoaderConfig:
         faults = [
             f"{name} is {value!r}, allowed is a whole number from {low} up."
             for name, low in smallest.items()
-            if isinstance(value := getattr(self, name), bool)
-            or not isinstance(value, int)
-            or value < low
+            if not is_whole(value := getattr(self, name), low)
+        ]
+        faults += [
+            f"{name} is {value!r}, allowed is True or False."
+            for name in ("shuffle", "pin_memory", "drop_last", "persistent_workers")
+            if not isinstance(value := getattr(self, name), bool)
         ]
         if not faults and self.rank >= self.world_size:
             faults.append(f"rank is {self.rank}, allowed is less than world_size.")
@@ -108,8 +119,11 @@ class DataLoaderFactory:
             InvalidConfigError: a ValueError that lists every setting out of range.
             UnknownNameError: a ValueError that offers the nearest collator.
             ValueError: the dataset is empty.
-            TypeError: the dataset can't be loaded.
+            TypeError: the dataset can't be loaded, or another argument is of the wrong kind.
         """
+        require_instance("config", config, (DataLoaderConfig, NoneType), "a DataLoaderConfig")
+        if collate_fn is not None:
+            require_methods("collate_fn", collate_fn, ["__call__"], "a function of a list")
         given = {
             "batch_size": batch_size,
             "shuffle": shuffle,

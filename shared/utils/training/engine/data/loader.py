@@ -179,6 +179,14 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def _is_pair_of_columns(dataset: Any) -> bool:
+    """Tell inputs [n, ...] beside labels [n] from two samples, whose shapes are equal."""
+    if not isinstance(dataset, tuple | list) or len(dataset) != 2:  # noqa: PLR2004 - inputs, labels
+        return False
+    shapes = [tuple(getattr(part, "shape", ())) for part in dataset]
+    return all(shapes) and shapes[0] != shapes[1] and shapes[0][0] == shapes[1][0]
+
+
 def _start_method(num_workers: int) -> str | None:
     return "fork" if num_workers > 0 and sys.platform == "linux" else None
 
@@ -192,6 +200,20 @@ def refuse_unsuitable(dataset: Any, batch_size: int) -> None:
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}, allowed is a whole number from 1 up.")
+    if isinstance(dataset, str | bytes):
+        raise TypeError(
+            f"The dataset is the text {dataset[:60]!r}; load what it names first, and give that."
+        )
+    if hasattr(dataset, "iloc"):
+        raise TypeError(
+            f"The dataset is a {type(dataset).__name__}, which gives columns and not rows by "
+            "index; give its rows, such as frame.to_dict('records')."
+        )
+    if _is_pair_of_columns(dataset):
+        raise TypeError(
+            f"The dataset is a {type(dataset).__name__} of inputs and labels side by side; give "
+            "samples, such as TensorDataset(inputs, labels)."
+        )
     if isinstance(dataset, Mapping):
         raise TypeError(
             f"The dataset is a {type(dataset).__name__} with the keys "

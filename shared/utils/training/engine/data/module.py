@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Subset
 
+from utils.training.arguments import require_instance
 from utils.training.engine.data.factory import DataLoaderConfig, DataLoaderFactory
 from utils.training.task_spec import TaskSpec
 
@@ -33,6 +35,7 @@ class UniversalDataModule:
 
     Raises:
         ValueError: both ``val_dataset`` and ``val_split``, or a split that leaves a part empty.
+        TypeError: an argument is of the wrong kind.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class UniversalDataModule:
             raise ValueError(
                 f"val_split is {val_split} and there is a val_dataset too; give one of them."
             )
+        require_instance("config", config, (DataLoaderConfig, NoneType), "a DataLoaderConfig")
         self.config = replace(
             config or DataLoaderConfig(),
             batch_size=batch_size,
@@ -90,7 +94,9 @@ def split(dataset: Sized, fraction: float, seed: int) -> tuple[Any, Any]:
 
     Raises:
         ValueError: the fraction is not between 0 and 1, or a part would be empty.
+        WrongTypeError: a TypeError; the fraction is no number.
     """
+    require_instance("val_split", fraction, (int, float), "a fraction between 0 and 1")
     length = len(dataset)
     held_out = round(length * fraction) if 0 < fraction < 1 else 0
     if not 0 < held_out < length:

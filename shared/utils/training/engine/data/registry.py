@@ -5,12 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, ClassVar
 
+from utils.training.arguments import (
+    described,
+    is_defined_again,
+    require_instance,
+    require_name,
+)
 from utils.training.engine.data.default_collator import DefaultCollator
 from utils.training.engine.data.text_collator import LanguageModelingDataCollator
 from utils.training.engine.data.vision_collator import VisionDataCollator
-from utils.training.errors import UnknownNameError
+from utils.training.errors import UnknownNameError, WrongTypeError
 from utils.training.task_spec import TaskSpec
 
 Collator = Callable[[Sequence[Any]], Any]
@@ -53,18 +60,23 @@ class CollatorRegistry:
         """Decorate a factory: a function (or class) that returns a collator.
 
         It is called with the keywords of :meth:`get_collator`, and with ``task_spec`` if it has
-        a parameter of that name.
+        a parameter of that name. A factory that is defined again, as by a notebook's cell,
+        replaces itself.
 
         Raises:
-            ValueError: the name is taken and ``overwrite`` is False.
+            ValueError: another factory has the name and ``overwrite`` is False.
+            WrongTypeError: a TypeError; the name is none, or the factory can't be called.
         """
-        if name in self._factories and not overwrite:
-            raise ValueError(
-                f"A collator named '{name}' is registered already; choose another name, or pass "
-                "overwrite=True."
-            )
+        require_name("name", name, '@registry.register("my_data", modality="text")')
 
         def keep(factory: CollatorFactory) -> CollatorFactory:
+            if not callable(factory):
+                raise WrongTypeError("The factory", described(factory), "a function or a class")
+            if not (overwrite or is_defined_again(self._factories.get(name, factory), factory)):
+                raise ValueError(
+                    f"A collator named '{name}' is registered already; choose another name, or "
+                    "pass overwrite=True."
+                )
             self._factories[name] = factory
             self._infos[name] = CollatorInfo(name, modality, description)
             return factory
@@ -86,14 +98,21 @@ class CollatorRegistry:
 
         Raises:
             UnknownNameError: a ValueError that offers the nearest name.
+            WrongTypeError: a TypeError; ``task_spec`` is none, or the factory made no collator.
         """
+        advice = "a name is given as collator_name"
+        require_instance("task_spec", task_spec, (TaskSpec, NoneType), "a TaskSpec", advice)
         name = collator_name or self._name_for(task_spec)
         if name not in self._factories:
             raise UnknownNameError("collator", name, self._factories)
         factory = self._factories[name]
         if "task_spec" in inspect.signature(factory).parameters:
             kwargs["task_spec"] = task_spec
-        return factory(**kwargs)
+        collator = factory(**kwargs)
+        if not callable(collator):
+            what, advice = f"What collator '{name}' made", "return it from the factory"
+            raise WrongTypeError(what, described(collator), "a function of a list", advice)
+        return collator
 
     def list_collators(self) -> list[CollatorInfo]:
         """List what is registered, in the order of registration."""

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.training.arguments import described, require_methods
 from utils.training.errors import TrainingError
 
 LABEL_KEYS = ("labels", "label", "label_ids")
+_NUMBERS = "biufc"  # NumPy's kinds that torch has
 
 
 class CollateError(TrainingError, ValueError):
@@ -19,7 +21,8 @@ class CollateError(TrainingError, ValueError):
 
 
 def refuse_no_samples(samples: Sequence[Any]) -> None:
-    """Raise :class:`CollateError` for an empty list."""
+    """Raise :class:`CollateError` for an empty list, and a TypeError for what is no list."""
+    require_methods("samples", samples, ["__len__", "__getitem__"], "a list of samples")
     if not len(samples):
         raise CollateError("There are no samples to collate; give at least 1.")
 
@@ -61,6 +64,20 @@ def pair(items: Sequence[Any], name: str) -> dict[str, Any]:
     return dict(zip(names, items, strict=False))
 
 
+def refuse_text_labels(fields: Mapping[str, Any]) -> None:
+    """Raise :class:`CollateError` for a class by name: left out, as other text is, it would miss.
+
+    Args:
+        fields: of one sample.
+    """
+    for name in LABEL_KEYS:
+        if isinstance(fields.get(name), str | bytes):
+            raise CollateError(
+                f"'{name}' of a sample is the text {fields[name]!r}, allowed are numbers; number "
+                "the classes, such as names.index(label)."
+            )
+
+
 def is_number_like(value: Any) -> bool:
     """Tell what a model can take from what it can't (strings, None), which is left out."""
     return not isinstance(value, str | bytes | type(None))
@@ -76,15 +93,21 @@ def to_tensor(value: Any, name: str) -> Tensor:
         return value
     try:
         if isinstance(value, np.ndarray):
-            return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+            return _from_array(np.require(value, requirements=["C", "W"]))
         array = np.array(value)  # twice as fast over a list as torch.tensor
         is_double = array.dtype == np.float64
-        return torch.from_numpy(array.astype(np.float32) if is_double else array)
+        return _from_array(array.astype(np.float32) if is_double else array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CollateError(
-            f"'{name}' holds a {type(value).__name__} that is no tensor ({error}); give numbers, "
-            "or lists, arrays or tensors of them."
+            f"'{name}' is {described(value)}, which makes no tensor ({error}); give numbers, or "
+            "lists, arrays or tensors of them."
         ) from error
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.kind not in _NUMBERS:
+        raise TypeError("text and objects are no numbers")
+    return torch.from_numpy(array)
 
 
 def stack(values: Sequence[Any], name: str) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from utils.training.arguments import described, is_whole, require_instance
 from utils.training.engine.data.stacking import (
     LABEL_KEYS,
     CollateError,
@@ -17,9 +19,11 @@ from utils.training.engine.data.stacking import (
     pair,
     refuse_no_samples,
     refuse_other_keys,
+    refuse_text_labels,
     stack,
     to_tensor,
 )
+from utils.training.errors import WrongTypeError
 from utils.training.task_spec import Side, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -62,14 +66,15 @@ class LanguageModelingDataCollator:
         pad_token_id: int | None = None,
         pad_to_multiple_of: int | None = None,
     ) -> None:
+        _refuse_kinds(tokenizer, task_spec)
         if padding_side not in (None, "left", "right"):
             raise ValueError(f"padding_side is {padding_side!r}, allowed are 'left' and 'right'.")
         for name, value in (
             ("max_seq_len", max_seq_len),
             ("pad_to_multiple_of", pad_to_multiple_of),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, allowed is 1 or more, or None.")
+            if value is not None and not is_whole(value, 1):
+                raise ValueError(f"{name} is {value!r}, allowed is 1 or more, or None.")
         self.max_seq_len = max_seq_len or _length_limit(tokenizer, task_spec)
         self.padding_side = padding_side or _side(tokenizer, task_spec)
         self.padding_id = _padding_id(pad_token_id, tokenizer, task_spec)
@@ -89,6 +94,8 @@ class LanguageModelingDataCollator:
         refuse_no_samples(samples)
         fields = [_as_mapping(sample, n) for n, sample in enumerate(samples)]
         refuse_other_keys(fields)
+        if not self.makes_labels:
+            refuse_text_labels(fields[0])
         ids = [_checked_ids(f["input_ids"], n) for n, f in enumerate(fields)]
         lengths = [len(row) for row in ids]
         self._warn_of_cut(max(lengths))
@@ -163,6 +170,13 @@ class LanguageModelingDataCollator:
             return longest
         multiple = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
         return max(longest, min(multiple, self.max_seq_len or multiple))
+
+
+def _refuse_kinds(tokenizer: Any, task_spec: Any) -> None:
+    require_instance("task_spec", task_spec, (TaskSpec, NoneType), "a TaskSpec")
+    if isinstance(tokenizer, str):
+        advice = "load it first: AutoTokenizer.from_pretrained(name)"
+        raise WrongTypeError("tokenizer", described(tokenizer), "a tokenizer", advice)
 
 
 def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from utils.training.arguments import described, require_instance
 from utils.training.engine.data.stacking import (
     LABEL_KEYS,
     CollateError,
@@ -17,9 +21,11 @@ from utils.training.engine.data.stacking import (
     pair,
     refuse_no_samples,
     refuse_other_keys,
+    refuse_text_labels,
     stack,
     to_tensor,
 )
+from utils.training.errors import WrongTypeError
 from utils.training.task_spec import IMAGENET_MEAN, IMAGENET_STD, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -57,15 +63,19 @@ class VisionDataCollator:
         std: Sequence[float] | None = None,
         normalize: bool = True,
     ) -> None:
+        require_instance("task_spec", task_spec, (TaskSpec, NoneType), "a TaskSpec")
         self.num_channels = None if task_spec is None else task_spec.image_channels
-        self.mean = _first(mean, None if task_spec is None else task_spec.image_mean)
-        self.std = _first(std, None if task_spec is None else task_spec.image_std)
+        self.mean = _first("mean", mean, None if task_spec is None else task_spec.image_mean)
+        self.std = _first("std", std, None if task_spec is None else task_spec.image_std)
         self.normalize = normalize
         self._has_seen_range = False  # the first batch tells
         if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
             raise ValueError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}; give one a channel."
             )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not all(math.isfinite(value) for value in values or ()):
+                raise ValueError(f"{name} is {values}, allowed are finite numbers.")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"std is {self.std}, allowed are values greater than 0.")
 
@@ -78,6 +88,7 @@ class VisionDataCollator:
         refuse_no_samples(samples)
         fields = [_as_mapping(sample, n) for n, sample in enumerate(samples)]
         refuse_other_keys(fields)
+        refuse_text_labels(fields[0])
         images = stack([self._image(f["pixel_values"]) for f in fields], "the image [C, H, W]")
         batch = {"pixel_values": self._finish(images)}
         for name, value in fields[0].items():
@@ -110,6 +121,10 @@ class VisionDataCollator:
         )
 
     def _array(self, image: Any) -> Any:
+        if isinstance(image, str | bytes | PurePath):
+            raise CollateError(
+                f"An image is the path {str(image)!r}; open it first, as PIL.Image.open does."
+            )
         if hasattr(image, "convert"):  # a PIL image
             mode = _PIL_MODES.get(self.num_channels or 0)
             is_palette = image.mode not in {"L", "RGB", "RGBA", "F", "I;16"}
@@ -169,8 +184,13 @@ class VisionDataCollator:
         return self.mean, self.std
 
 
-def _first(*options: Sequence[float] | None) -> tuple[float, ...] | None:
-    return next((tuple(option) for option in options if option is not None), None)
+def _first(name: str, *options: Sequence[float] | None) -> tuple[float, ...] | None:
+    given = next((option for option in options if option is not None), None)
+    if given is None:
+        return None
+    if not isinstance(given, Iterable):
+        raise WrongTypeError(name, described(given), "a list with one number a channel")
+    return tuple(given)
 
 
 def _as_mapping(sample: Any, position: int) -> Mapping[str, Any]:

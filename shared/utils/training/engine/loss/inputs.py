@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
 
+from utils.training.arguments import described, require_instance
 from utils.training.errors import TrainingError, UnknownNameError
 
 IGNORED = -100  # the label that never counts, as everywhere in PyTorch
@@ -46,15 +49,22 @@ def logits_and_labels(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     """Return the two tensors that every loss needs, the labels as int64.
 
     Raises:
+        WrongTypeError: a TypeError; ``inputs`` is no mapping.
         UnknownNameError: a ValueError; a key that no strategy knows.
-        LossError: a ValueError; one is missing, or labels are no whole numbers.
+        LossError: a ValueError; one is missing, logits are whole numbers, or labels are not.
     """
+    require_instance("inputs", inputs, Mapping, "a dict with 'logits' and 'labels'")
     unknown = inputs.keys() - _KNOWN
     if unknown:
         raise UnknownNameError("loss input", min(map(str, unknown)), _KNOWN)
     logits, labels = inputs.get("logits"), inputs.get("labels")
     if not isinstance(logits, Tensor) or not isinstance(labels, Tensor):
         raise LossError(_missing(inputs))
+    if not (logits.is_floating_point() or logits.is_quantized):
+        raise LossError(
+            f"logits are {logits.dtype}, allowed are floating-point scores; give what the model's "
+            "last layer returned, before any argmax."
+        )
     if labels.dtype is not torch.int64:
         labels = _as_int64(labels)
     return logits, labels
@@ -77,9 +87,9 @@ def attention_mask_for(inputs: LossInputs, shape: torch.Size) -> Tensor | None:
     """Return the mask, or None where there is none.
 
     Raises:
-        LossError: a ValueError; the mask's shape isn't [batch, seq].
+        LossError: a ValueError; the mask is no tensor, or its shape isn't [batch, seq].
     """
-    mask = inputs.get("attention_mask")
+    mask = _tensor_or_none(inputs, "attention_mask")
     if mask is not None and mask.shape != shape:
         raise mismatch("attention_mask", mask.shape, "[batch, seq] of", shape)
     return mask
@@ -89,15 +99,39 @@ def class_weights_for(inputs: LossInputs, logits: Tensor) -> Tensor | None:
     """Return the weights [classes] beside the logits [n, classes, ...], or None without any.
 
     Raises:
-        LossError: a ValueError; there isn't one weight for each class.
+        LossError: a ValueError; the weights are no tensor, or not one for each class.
     """
-    weights = inputs.get("class_weights")
+    weights = _tensor_or_none(inputs, "class_weights")
     if weights is None:
         return None
     if weights.shape != logits.shape[1:2]:
         raise mismatch("class_weights", weights.shape, "the classes of logits", logits.shape)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return weights.to(device=logits.device, dtype=dtype)
+
+
+def padding_id_for(inputs: LossInputs, default: int) -> int | None:
+    """Return the id that means padding, None where no id does.
+
+    Raises:
+        LossError: a ValueError; it is no whole number.
+    """
+    padding_id = inputs.get("pad_token_id", default)
+    if padding_id is None or isinstance(padding_id, Integral):
+        return None if padding_id is None else int(padding_id)
+    raise LossError(
+        f"pad_token_id is {described(padding_id)}, allowed is a whole number, or None for no "
+        "padding; give the tokenizer's pad_token_id."
+    )
+
+
+def _tensor_or_none(
+    inputs: LossInputs, name: Literal["attention_mask", "class_weights"]
+) -> Tensor | None:
+    value = inputs.get(name)
+    if value is None or isinstance(value, Tensor):
+        return value
+    raise LossError(f"{name} is {described(value)}, allowed is a tensor, or None.")
 
 
 def mismatch(name: str, given: torch.Size, wanted: str, other: torch.Size) -> LossError:

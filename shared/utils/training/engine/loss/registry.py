@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
+from utils.training.arguments import is_defined_again, require_name
 from utils.training.engine.loss.inputs import LossError
 from utils.training.engine.loss.strategies import (
     ClassificationLoss,
@@ -34,19 +35,24 @@ class LossStrategyRegistry:
     ) -> Callable[[StrategyClass], StrategyClass]:
         """Decorate a class with ``compute_loss`` to make it the loss of ``task_type``.
 
+        A class that is defined again, as by a notebook's cell, replaces itself.
+
         Raises:
-            LossError: a ValueError; the name is taken and ``overwrite`` is False, or the
+            LossError: a ValueError; another class has the name and ``overwrite`` is False, or the
                 class has no ``compute_loss``.
+            WrongTypeError: a TypeError; ``task_type`` is no name.
         """
-        if task_type in cls._strategies and not overwrite:
-            raise LossError(
-                f"task_type '{task_type}' already has {cls._strategies[task_type].__name__}; "
-                "choose another name, or pass overwrite=True."
-            )
+        require_name("task_type", task_type, '@LossStrategyRegistry.register("my_task")')
 
         def add(strategy: StrategyClass) -> StrategyClass:
             if not callable(getattr(strategy, "compute_loss", None)):
                 raise LossError(f"{strategy!r} has no compute_loss(inputs); give it one.")
+            known = cls._strategies.get(task_type, strategy)
+            if not (overwrite or is_defined_again(known, strategy)):
+                raise LossError(
+                    f"task_type '{task_type}' already has {known.__name__}; choose another name, "
+                    "or pass overwrite=True."
+                )
             cls._strategies[task_type] = strategy
             return strategy
 
@@ -59,8 +65,8 @@ class LossStrategyRegistry:
         Raises:
             UnknownNameError: a ValueError that offers the nearest name.
         """
-        if task_type not in cls._strategies:
-            raise UnknownNameError("task_type", str(task_type), cls._strategies)
+        if not isinstance(task_type, str) or task_type not in cls._strategies:
+            raise UnknownNameError("task_type", task_type, cls._strategies)
         strategy: LossStrategy = cls._strategies[task_type]()
         return strategy
 

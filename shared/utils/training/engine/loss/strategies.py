@@ -13,6 +13,7 @@ from utils.training.engine.loss.inputs import (
     class_weights_for,
     logits_and_labels,
     mismatch,
+    padding_id_for,
 )
 from utils.training.engine.loss.terms import LossTerms, cross_entropy, mean_of
 
@@ -67,7 +68,7 @@ def _without_padding(labels: Tensor, inputs: LossInputs) -> Tensor:
     mask = attention_mask_for(inputs, labels.shape)
     if mask is not None:
         return labels.masked_fill(mask == 0, IGNORED)
-    pad_token_id = inputs.get("pad_token_id", _DEFAULT_PAD_TOKEN_ID)
+    pad_token_id = padding_id_for(inputs, _DEFAULT_PAD_TOKEN_ID)
     return labels if pad_token_id is None else labels.masked_fill(labels == pad_token_id, IGNORED)
 
 

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from utils.training.arguments import require_instance, require_methods
 from utils.training.engine.loss.inputs import LossError, LossInputs
 from utils.training.engine.loss.terms import LossStrategy, LossTerms, loss_terms
 
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _HALF_DTYPES = {torch.float16, torch.bfloat16}
 _INTEGER_DTYPES = {torch.int8, torch.uint8}
+_A_STRATEGY = "an object with compute_loss(inputs), such as LanguageModelingLoss()"
 
 
 class PEFTAwareLoss:
@@ -28,9 +30,12 @@ class PEFTAwareLoss:
 
     Raises:
         LossError: a ValueError; no parameter is trainable.
+        WrongTypeError: a TypeError; one is no strategy, or no model.
     """
 
     def __init__(self, base_strategy: LossStrategy, model: nn.Module) -> None:
+        require_methods("base_strategy", base_strategy, ["compute_loss"], _A_STRATEGY)
+        require_instance("model", model, nn.Module, "an nn.Module")
         self.base_strategy = base_strategy
         _verify_adapters(model)
 
@@ -68,9 +73,13 @@ class QuantizationSafeLoss:
 
     Args:
         base_strategy: computes the loss.
+
+    Raises:
+        WrongTypeError: a TypeError; it is no strategy.
     """
 
     def __init__(self, base_strategy: LossStrategy) -> None:
+        require_methods("base_strategy", base_strategy, ["compute_loss"], _A_STRATEGY)
         self.base_strategy = base_strategy
         self._has_warned = False
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from utils.training.arguments import with_known_fields
+from utils.training.errors import InvalidConfigError
+
 Severity = Literal["warning", "critical"]
 AlertCallback = Callable[[dict[str, Any]], None]
 
@@ -15,13 +18,18 @@ _CRITICAL_FACTOR = 2.0  # a value from twice its threshold on is critical
 _SMALLEST_LOSS = 1e-8  # what a previous loss of zero counts as, so that a rise is a number
 
 
+@with_known_fields
 @dataclass
 class AlertConfig:
     """When an epoch raises an alert, and where alerts are sent.
 
     ``val_loss_spike_threshold`` is a share of the previous epoch's loss,
     ``accuracy_drop_threshold`` is in accuracy points (0.05: from 0.90 to below 0.85), and
-    ``gradient_explosion_threshold`` is an L2 norm before clipping.
+    ``gradient_explosion_threshold`` is an L2 norm before clipping. An infinite threshold switches
+    its alert off.
+
+    Raises:
+        InvalidConfigError: a ValueError that lists every field out of range.
     """
 
     val_loss_spike_threshold: float = 0.2
@@ -29,6 +37,19 @@ class AlertConfig:
     gradient_explosion_threshold: float = 10.0
     enable_email_alerts: bool = False
     enable_slack_alerts: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that nothing can be compared with."""
+        faults = []
+        for name, value in vars(self).items():
+            if name.startswith("enable_"):
+                is_sound, allowed = isinstance(value, bool), "True or False"
+            else:
+                is_sound, allowed = _is_threshold(value), "a number from 0 up"
+            if not is_sound:
+                faults.append(f"{name} is {value!r}, allowed is {allowed}.")
+        if faults:
+            raise InvalidConfigError(faults)
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,10 @@ class AlertRules:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put the latches where :meth:`state_dict` found them."""
         self._latched = dict(state["latched"])
+
+
+def _is_threshold(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _exceeds(value: float, threshold: float) -> bool:

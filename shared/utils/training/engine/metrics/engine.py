@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from torch import Tensor
 
+from utils.training.arguments import is_whole, require_instance, require_methods
 from utils.training.drift_metrics import DriftMetrics, compare_profiles
 from utils.training.engine.metrics.alerts import Alert, AlertCallback, AlertConfig, AlertRules
 from utils.training.engine.metrics.confidence import ConfidenceMetrics, compute_confidence
@@ -19,6 +22,7 @@ from utils.training.engine.trackers import (
     WandbTracker,
     trackers_from_config,
 )
+from utils.training.errors import InvalidArgumentError
 from utils.training.notifications import notifiers_from_environment
 from utils.training.training_config import TrainingConfig
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+_NUMBER, _BITS = (int, float), "a number of bits"
 
 SUMMARY_COLUMNS = (
     "epoch",
@@ -56,6 +62,10 @@ class MetricsEngine:
         experiment_db: an ExperimentDB, together with ``run_id``.
         run_id: what ``ExperimentDB.log_run`` returned.
         trackers: further places to log to.
+
+    Raises:
+        ValueError: a number is out of range, or one of ``experiment_db`` and ``run_id`` is missing.
+        WrongTypeError: a TypeError; an argument is of the wrong kind.
     """
 
     def __init__(
@@ -70,13 +80,18 @@ class MetricsEngine:
         run_id: int | None = None,
         trackers: Iterable[Tracker] | None = None,
     ) -> None:
-        if gradient_accumulation_steps < 1:
-            raise ValueError(
-                f"gradient_accumulation_steps is {gradient_accumulation_steps}, allowed is a whole "
-                "number from 1 up."
+        if not is_whole(gradient_accumulation_steps, 1):
+            raise InvalidArgumentError(
+                f"gradient_accumulation_steps is {gradient_accumulation_steps!r}, allowed is a "
+                "whole number from 1 up."
             )
+        require_instance("drift_threshold_warning", drift_threshold_warning, _NUMBER, _BITS)
+        require_instance("drift_threshold_critical", drift_threshold_critical, _NUMBER, _BITS)
+        require_instance("alert_config", alert_config, (AlertConfig, NoneType), "an AlertConfig")
+        require_instance("trackers", trackers, (Iterable, NoneType), "a list of trackers")
+        _refuse_no_functions(alert_callbacks)
         if not 0 <= drift_threshold_warning <= drift_threshold_critical:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"drift_threshold_warning is {drift_threshold_warning} and "
                 f"drift_threshold_critical is {drift_threshold_critical}, allowed is "
                 "0 <= warning <= critical."
@@ -148,7 +163,11 @@ class MetricsEngine:
             values: numbers in any shape; a tensor may be on any device.
             step: the optimizer step, counted as in :meth:`log_scalar` where it is left out.
         """
-        flat = _flat_array(values)
+        try:
+            flat = _flat_array(values)
+        except (TypeError, ValueError):
+            self._refuse(name, values, "numbers")
+            return
         step = self._next_step(name) if step is None else step
         if flat.size:
             self._trackers.log_histogram(name, flat, step)
@@ -186,7 +205,14 @@ class MetricsEngine:
         Returns:
             The drift between the two profiles, None where one of them is missing, or where the two
             can't be compared, which is warned about.
+
+        Raises:
+            InvalidArgumentError: a ValueError; ``epoch`` is no whole number from 0 up.
+            WrongTypeError: a TypeError; the metrics are no dicts.
         """
+        _refuse_no_epoch(epoch)
+        require_instance("train_metrics", train_metrics, Mapping, "a dict such as {'loss': 0.4}")
+        require_instance("val_metrics", val_metrics, (Mapping, NoneType), "a dict, or None")
         drift = self._compare(epoch, reference_profile, current_profile)
         metrics = {
             **_prefixed("train", self._numbers(train_metrics)),
@@ -214,10 +240,14 @@ class MetricsEngine:
             try:
                 numbers[name] = float(value)
             except (TypeError, ValueError, RuntimeError):
-                if value is not None and name not in self._refused_names:
-                    self._refused_names.add(name)
-                    logger.warning("Metric '%s' is %r, not one number: left out.", name, value)
+                if value is not None:
+                    self._refuse(name, value, "one number")
         return numbers
+
+    def _refuse(self, name: str, value: Any, wanted: str) -> None:
+        if name not in self._refused_names:
+            self._refused_names.add(name)
+            logger.warning("Metric '%s' is %r, not %s: left out.", name, value, wanted)
 
     def _compare(
         self, epoch: int, reference: dict[str, Any] | None, current: dict[str, Any] | None
@@ -267,7 +297,14 @@ class MetricsEngine:
         Shapes and the other arguments are those of
         :meth:`~utils.training.engine.metrics.confidence.ConfidenceAccumulator.update`, which
         serves a whole validation set too.
+
+        Raises:
+            ValueError: the shapes don't fit.
+            WrongTypeError: a TypeError; logits or labels are no tensors.
         """
+        advice = "make one by torch.as_tensor"
+        require_instance("logits", logits, Tensor, "a tensor", advice)
+        require_instance("labels", labels, (Tensor, NoneType), "a tensor, or None", advice)
         found = compute_confidence(logits, labels, attention_mask, pad_token_id, shift_labels)
         values = {
             "confidence/top1": found.top1_confidence,
@@ -338,13 +375,29 @@ class MetricsEngine:
 
 
 def _database_tracker(experiment_db: Any | None, run_id: int | None) -> list[Tracker]:
-    if experiment_db is None:
+    if experiment_db is None and run_id is None:
         return []
+    if experiment_db is None:
+        raise InvalidArgumentError(
+            f"run_id is {run_id!r} without an experiment_db; pass the database that the run is in."
+        )
     if run_id is None:
-        raise ValueError(
+        raise InvalidArgumentError(
             "experiment_db was given without run_id; pass what experiment_db.log_run returned."
         )
     return [ExperimentDBTracker(experiment_db, run_id)]
+
+
+def _refuse_no_functions(callbacks: Any) -> None:
+    allowed = "a list of functions of an alert"
+    require_instance("alert_callbacks", callbacks, (Iterable, NoneType), allowed)
+    for callback in callbacks or ():
+        require_methods("An alert callback", callback, ["__call__"], "a function of an alert")
+
+
+def _refuse_no_epoch(epoch: Any) -> None:
+    if isinstance(epoch, bool) or not isinstance(epoch, Integral) or epoch < 0:
+        raise InvalidArgumentError(f"epoch is {epoch!r}, allowed is a whole number from 0 up.")
 
 
 def _prefixed(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
