@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
 
 from utils.training.errors import InvalidArgumentError, InvalidConfigError
 from utils.training.metric_direction import Direction, direction_of
@@ -80,14 +81,14 @@ class RetrainingTriggerManager:
     def __post_init__(self) -> None:
         """Refuse thresholds that could never fire, or always would."""
         faults = [
-            f"{name} is {getattr(self, name)}, allowed is a number above 0."
+            f"{name} is {getattr(self, name)!r}, allowed is a number above 0."
             for name in (
                 "drift_threshold",
                 "performance_threshold",
                 "time_threshold_days",
                 "data_volume_threshold",
             )
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0)
+            if not _is_above_zero(getattr(self, name))
         ]
         faults += [
             f"metric_directions['{name}'] is {direction!r}, allowed are 'lower' and 'higher'."
@@ -114,7 +115,7 @@ class RetrainingTriggerManager:
             Whether to train again, and a sentence for each trigger that fired.
 
         Raises:
-            ValueError: a timestamp is not ISO 8601.
+            ValueError: a timestamp is not ISO 8601, or a number is none.
         """
         report = self.explain(
             current_metrics,
@@ -148,8 +149,16 @@ class RetrainingTriggerManager:
             now: the present, likewise; the clock's time where left out.
 
         Raises:
-            ValueError: a timestamp is not ISO 8601.
+            ValueError: a timestamp is not ISO 8601, or a number is none.
         """
+        _refuse_no_numbers({"drift_score": drift_score, "new_data_count": new_data_count})
+        for name, metrics in (
+            ("current_metrics", current_metrics),
+            ("baseline_metrics", baseline_metrics),
+        ):
+            if not isinstance(metrics, Mapping | None):
+                raise InvalidArgumentError(f"{name} is {metrics!r}, allowed is a dict, or None.")
+            _refuse_no_numbers({f"{name}['{key}']": v for key, v in (metrics or {}).items()})
         present = datetime.now(UTC) if now is None else _utc("now", now)
         return TriggerReport(
             (
@@ -235,6 +244,16 @@ def _reaches(value: float, threshold: float) -> bool:
     return value >= threshold or math.isclose(value, threshold, rel_tol=1e-9)
 
 
+def _is_above_zero(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value) and float(value) > 0
+
+
+def _refuse_no_numbers(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Real | None):
+            raise InvalidArgumentError(f"{name} is {value!r}, allowed is a number, or None.")
+
+
 def _words(value: float | None) -> str:
     return "missing" if value is None else f"{value:.4g}"
 
@@ -242,7 +261,7 @@ def _words(value: float | None) -> str:
 def _utc(name: str, value: str | datetime) -> datetime:
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"{name} is {value!r}; give an ISO 8601 time such as '2025-11-13T00:00:00+00:00'."
         ) from error

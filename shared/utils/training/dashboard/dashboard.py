@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.training.arguments import require_instance
 from utils.training.dashboard.inputs import (
     DriftSeries,
     Settings,
@@ -76,6 +77,7 @@ class Dashboard:
     def _draw(
         self, frame: pd.DataFrame, drift: DriftSeries | None, settings: Settings, title: str
     ) -> Figure:
+        require_instance("title", title, str, "text")
         try:
             from utils.training.dashboard.layout import draw_figure
         except ImportError as error:

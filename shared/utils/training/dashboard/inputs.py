@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from utils.training.arguments import described
+from utils.training.errors import WrongTypeError
 from utils.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def _as_mapping(config: Any) -> Mapping[str, Any]:
         return config
     if is_dataclass(config) and not isinstance(config, type):
         return asdict(config)
+    if not hasattr(config, "__dict__"):
+        raise WrongTypeError("config", described(config), "a TrainingConfig, a dict, or None")
     return dict(vars(config))
 
 
@@ -104,6 +108,9 @@ def metrics_frame(metrics: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if isinstance(metrics, str) or not (metrics is None or isinstance(metrics, Iterable)):
+        allowed = "a data frame, or rows or columns of one"
+        raise WrongTypeError("metrics_df", described(metrics), allowed)
     frame = pd.DataFrame(metrics)
     if {"name", "value", "epoch"} <= set(frame.columns):
         of_epochs = frame.dropna(subset=["epoch"])
@@ -162,6 +169,9 @@ def _drift_entries(drift_data: Any) -> Sequence[Any]:
         return list(drift_data.to_dict("records"))
     if isinstance(drift_data, Mapping) or hasattr(drift_data, "js_divergence"):
         return [drift_data]
+    if isinstance(drift_data, str) or not isinstance(drift_data, Iterable):
+        allowed = "a list of DriftMetrics, a data frame, or None"
+        raise WrongTypeError("drift_data", described(drift_data), allowed)
     return list(drift_data)
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from utils.training.arguments import require_instance
 from utils.training.drift_metrics.columns import columns_of
 from utils.training.drift_metrics.features import KINDS, Feature
 from utils.training.drift_metrics.samples import batches_of
+from utils.training.task_spec import TaskSpec
 
 FORMAT_VERSION = 1
 
@@ -80,10 +82,10 @@ class Profile:
             ValueError: it is no profile, or one of another version.
         """
         version = values.get("version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
+        if version != FORMAT_VERSION or not isinstance(values.get("features"), dict):
             raise ValueError(
-                f"The profile's version is {version}, this library reads {FORMAT_VERSION}; "
-                "make the profile again with profile_dataset."
+                f"The profile's version is {version}, this library reads {FORMAT_VERSION} with "
+                "features; make the profile again with profile_dataset."
             )
         features = {
             name: KINDS[feature["kind"]].from_dict(feature)
@@ -102,6 +104,7 @@ class DatasetProfiler:
     """
 
     def __init__(self, task_spec: Any, reference: dict[str, Any] | None = None) -> None:
+        require_instance("task_spec", task_spec, TaskSpec, "a TaskSpec")
         self._spec = task_spec
         self._profile = Profile(task_spec.modality)
         if reference is None:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.training.arguments import described, is_whole
+from utils.training.errors import InvalidArgumentError
+
 Fields = dict[str, Any]  # name -> values, the first dimension is rows
 
 INPUT, LABEL = "input", "labels"  # the fields of samples without names
@@ -22,8 +25,12 @@ def batches_of(dataset: Any, max_samples: int | None) -> Iterator[Any]:
     Raises:
         ValueError: it is no array, table, sequence or iterable.
     """
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"max_samples is {max_samples}, allowed is 1 or more, or None for all.")
+    if max_samples is not None and not is_whole(max_samples, 1):
+        raise ValueError(f"max_samples is {max_samples!r}, allowed is 1 or more, or None for all.")
+    if isinstance(dataset, str | bytes):
+        raise InvalidArgumentError(
+            f"The data set is {described(dataset)}; load what it names first, and give that."
+        )
     if hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
         dataset = dataset.with_format(_hugging_face_format(dataset))
         return _slices(dataset, len(dataset), len(dataset.column_names), max_samples)

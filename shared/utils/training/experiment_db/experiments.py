@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 
 from utils.training.artifact_digest import artifact_digest, artifact_size_bytes
 from utils.training.database import Page, Store, content_digest, utc_now
-from utils.training.database.checks import check_name
+from utils.training.database.checks import check_id, check_ids, check_mapping, check_name
 from utils.training.database.engine import conflict_insert
 from utils.training.database.paging import check_limit
-from utils.training.errors import UnknownNameError
+from utils.training.errors import InvalidArgumentError, UnknownNameError
 from utils.training.experiment_db import queries
 from utils.training.experiment_db.errors import RunConflictError, UnknownRunError
 from utils.training.experiment_db.params import flat, write_params, write_tags
@@ -27,6 +29,8 @@ from utils.training.experiment_db.tables import run, run_artifact, run_metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 _INSERT_RUN = insert(run).returning(run.c.id)
 _NOT_A_NUMBER = float("nan")
@@ -66,9 +70,9 @@ class ExperimentDB(Store):
             RunConflictError: the key was used for something else.
             ValueError: a value is not of its kind.
         """
-        config = dict(config or {})
+        config = check_mapping("config", config)
         content = {"name": check_name("name", name), "config": config, "notes": notes}
-        given = {"params": dict(params or {}), "tags": dict(tags or {})}
+        given = {"params": check_mapping("params", params), "tags": check_mapping("tags", tags)}
         digest = None if idempotency_key is None else content_digest(content | given)
         row = content | {
             "status": "running",
@@ -104,8 +108,9 @@ class ExperimentDB(Store):
             RunConflictError: a parameter has another value already; nothing is written.
             UnknownRunError: a LookupError; there is no such run.
         """
+        given = check_mapping("params", params)
         with self._writing_of(run_id) as connection:
-            write_params(connection, run_id, params)
+            write_params(connection, run_id, given)
 
     def set_tags(self, run_id: int, tags: Mapping[str, str]) -> None:
         """Set tags; a new value replaces the old one.
@@ -113,8 +118,9 @@ class ExperimentDB(Store):
         Raises:
             UnknownRunError: a LookupError; there is no such run.
         """
+        given = check_mapping("tags", tags)
         with self._writing_of(run_id) as connection:
-            write_tags(connection, run_id, tags)
+            write_tags(connection, run_id, given)
 
     def log_metric(
         self,
@@ -155,7 +161,7 @@ class ExperimentDB(Store):
             UnknownRunError: a LookupError; there is no such run.
             ValueError: a point is not of its kind; nothing is written.
         """
-        rows = rows_of(run_id, points_of(points, step, epoch))
+        rows = rows_of(check_id("run_id", run_id), points_of(points, step, epoch))
         with self._writing_of(run_id) as connection:
             write(connection, rows)
 
@@ -180,6 +186,8 @@ class ExperimentDB(Store):
         Raises:
             UnknownRunError: a LookupError; there is no such run.
         """
+        if not isinstance(path, str | PathLike):
+            raise InvalidArgumentError(f"path is {path!r}, allowed is where the artifact lies.")
         place = Path(path)
         is_here = place.exists()
         artifact = Artifact(
@@ -210,6 +218,7 @@ class ExperimentDB(Store):
             UnknownRunError: a LookupError; there is no such run.
         """
         known_status(status)
+        run_id = check_id("run_id", run_id)
         with self._writing() as connection:
             present = change_status(connection, run_id, status)
         if present is None:
@@ -217,9 +226,9 @@ class ExperimentDB(Store):
 
     def get_run(self, run_id: int) -> Run | None:
         """Read one run, with its parameters, tags and last values; None where there is none."""
+        run_id = check_id("run_id", run_id)
         with self._reading() as connection:
-            found = queries.read_runs(connection, queries.RUN, {"run_id": run_id})
-        return found[0] if found else None
+            return queries.read_run(connection, run_id)
 
     def list_runs(
         self,
@@ -322,28 +331,34 @@ class ExperimentDB(Store):
         """A table with one row a run, in the order given.
 
         One column a metric, and one ``params.<name>`` for each parameter in which the runs differ.
-        A metric that is named like another column comes as ``metrics.<name>``.
+        A metric that is named like another column comes as ``metrics.<name>``. An id without a run
+        is left out with a warning.
 
         Args:
             run_ids: of the runs.
             summary: which of a metric's values; NaN is neither least nor greatest.
 
         Raises:
-            UnknownRunError: a LookupError that lists the ids without a run.
+            UnknownRunError: a LookupError; none of the ids has a run.
             UnknownNameError: a ValueError; there is no such summary.
         """
         from utils.training.experiment_db.frames import comparison_table
 
         if summary not in {"last", "min", "max"}:
             raise UnknownNameError("summary", summary, ("last", "min", "max"))
+        ids = check_ids("run_ids", run_ids)
         with self._reading() as connection:
-            _check_known(connection, run_ids)
-            statement = queries.RUNS.where(run.c.id.in_(run_ids))
+            statement = queries.RUNS.where(run.c.id.in_(ids))
             found = {item.run_id: item for item in queries.read_runs(connection, statement)}
             metrics = {key: item.metrics for key, item in found.items()}
             if summary != "last":
-                metrics = _extremes(connection, run_ids, summary)
-        return comparison_table([found[run_id] for run_id in run_ids], metrics)
+                metrics = _extremes(connection, ids, summary)
+        missing = sorted(set(ids) - found.keys())
+        if missing and not found:
+            raise _unknown(missing)
+        if missing:
+            logger.warning("%s Compared are the others.", _unknown(missing))
+        return comparison_table([found[run_id] for run_id in ids if run_id in found], metrics)
 
     @contextmanager
     def _writing_of(self, run_id: int) -> Iterator[Connection]:

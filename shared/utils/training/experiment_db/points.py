@@ -5,21 +5,37 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
 
 from utils.training.database import utc_now
+from utils.training.database.batch import BatchInsert
 from utils.training.database.checks import check_name, check_number
-from utils.training.database.engine import conflict_insert_of
-from utils.training.database.prepared import Prepared
 from utils.training.errors import InvalidArgumentError
 from utils.training.experiment_db.records import MetricPoint
 from utils.training.experiment_db.tables import run_metric, run_metric_last
 
 Points = Mapping[str, float] | Iterable[MetricPoint | Mapping[str, Any]]
 
+
+def _replace_point(insert: Any) -> Any:
+    return insert.on_conflict_do_update(
+        index_elements=["run_id", "name", "axis"],
+        set_={"value": insert.excluded.value, "time": insert.excluded.time},
+    )
+
+
+def _replace_older(insert: Any) -> Any:
+    return insert.on_conflict_do_update(
+        index_elements=["run_id", "name"],
+        set_={"value": insert.excluded.value, "time": insert.excluded.time},
+        where=insert.excluded.time >= run_metric_last.c.time,
+    )
+
+
+_POINTS = BatchInsert(run_metric, _replace_point)
+_LAST = BatchInsert(run_metric_last, _replace_older)
 _BOUNDS = {"step": 2**63, "epoch": 2**31}
 _MOMENT = timedelta(microseconds=1)
 
@@ -43,6 +59,10 @@ def rows_of(run_id: int, points: Iterable[MetricPoint]) -> list[dict[str, Any]]:
 
 def points_of(points: Points, step: int | None, epoch: int | None) -> Iterable[MetricPoint]:
     """Every form that a batch may have, as points; step and epoch hold where a point has none."""
+    if not isinstance(points, Iterable):
+        raise InvalidArgumentError(
+            f"points is {points!r}, allowed are values by name, or a list of points."
+        )
     if isinstance(points, Mapping):
         points = [MetricPoint(name, value) for name, value in points.items()]
     for given in points:
@@ -62,28 +82,8 @@ def points_of(points: Points, step: int | None, epoch: int | None) -> Iterable[M
 def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Store a batch, and what it says of the last values."""
     if rows:
-        points, last = _upserts(connection.dialect.name)
-        points.run_many(connection, rows)
-        last.run_many(connection, _last_of(rows))
-
-
-@cache
-def _upserts(dialect: str) -> tuple[Prepared, Prepared]:
-    points = conflict_insert_of(dialect, run_metric)
-    last = conflict_insert_of(dialect, run_metric_last)
-    replace_point = points.on_conflict_do_update(
-        index_elements=["run_id", "name", "axis"],
-        set_={"value": points.excluded.value, "time": points.excluded.time},
-    )
-    replace_last = last.on_conflict_do_update(
-        index_elements=["run_id", "name"],
-        set_={"value": last.excluded.value, "time": last.excluded.time},
-        where=last.excluded.time >= run_metric_last.c.time,
-    )
-    return (
-        Prepared(replace_point, run_metric.c.keys()),
-        Prepared(replace_last, run_metric_last.c.keys()),
-    )
+        _POINTS.run(connection, rows)
+        _LAST.run(connection, _last_of(rows))
 
 
 def _from_mapping(given: Mapping[str, Any]) -> MetricPoint:

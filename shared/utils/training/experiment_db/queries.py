@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exis
 
 from utils.training.database import Page, decode_cursor, from_json
 from utils.training.database.paging import beyond, page_of
+from utils.training.database.prepared import Prepared
 from utils.training.errors import InvalidArgumentError
 from utils.training.experiment_db.params import equal_texts
 from utils.training.experiment_db.records import MetricPoint, Run
@@ -26,7 +27,15 @@ MetricRange = tuple[float | None, float | None]
 _NOT_A_NUMBER = float("nan")  # sorts above every number on both databases
 _INTERNAL = {"id", "idempotency_key", "content_digest"}
 RUNS = select(run.c.id.label("run_id"), *(c for c in run.c if c.name not in _INTERNAL))
-RUN = RUNS.where(run.c.id == bindparam("run_id"))
+_RUN = Prepared(RUNS.where(run.c.id == bindparam("wanted")))
+
+
+def _of_run(table: Table) -> Prepared:
+    columns = select(table.c.name, table.c.value).where(table.c.run_id == bindparam("wanted"))
+    return Prepared(columns.order_by(table.c.name))
+
+
+_PARAMS, _TAGS, _LAST = map(_of_run, (run_param, run_tag, run_metric_last))
 
 POINTS = select(
     *(run_metric.c[name] for name in ("name", "step", "epoch", "value", "time", "axis"))
@@ -34,11 +43,23 @@ POINTS = select(
 _POINT_ORDER = (run_metric.c.name, run_metric.c.time, run_metric.c.axis)
 
 
-def read_runs(
-    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
-) -> tuple[Run, ...]:
+def read_run(connection: Connection, run_id: int) -> Run | None:
+    """One run, with its parameters, tags and last values."""
+    wanted = {"wanted": run_id}
+    rows = _RUN.rows(connection, wanted)
+    if not rows:
+        return None
+    params, tags, metrics = (
+        {row["name"]: row["value"] for row in statement.rows(connection, wanted)}
+        for statement in (_PARAMS, _TAGS, _LAST)
+    )
+    values = {name: from_json(text) for name, text in params.items()}
+    return Run(**rows[0], params=values, tags=tags, metrics=metrics)
+
+
+def read_runs(connection: Connection, statement: Select[Any]) -> tuple[Run, ...]:
     """The runs of a statement over :data:`RUNS`, with their parameters, tags and last values."""
-    rows = connection.execute(statement, parameters or {}).mappings().all()
+    rows = connection.execute(statement).mappings().all()
     ids = [row["run_id"] for row in rows]
     params = _by_run(connection, run_param, ids)
     tags = _by_run(connection, run_tag, ids)

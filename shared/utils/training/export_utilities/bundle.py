@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from utils.training.arguments import described, require_instance
+from utils.training.errors import InvalidArgumentError, WrongTypeError
 from utils.training.export_utilities import formats
 from utils.training.export_utilities.archive import TEMPLATES, archive_members, write_archive
 from utils.training.export_utilities.errors import ExportError, FormatError
@@ -62,15 +65,22 @@ def create_export_bundle(
 
     Raises:
         ExportError: a RuntimeError; a format failed. ``error.bundle`` has all the others.
+        InvalidArgumentError: a ValueError; the model can't run on what the task describes, or its
+            output is not finite. Nothing is written.
+        InvalidConfigError: a ValueError; ``training_config`` has faults.
+        WrongTypeError: a TypeError; an argument is of the wrong kind.
     """
+    _refuse_kinds(model, task_spec, training_config, tokenizer, sample_batch)
+    training_config.validate()
     wrapped = _for_export(model, task_spec, sample_batch)
     signature = signature_of(model, task_spec, sample_batch)
+    output = _output_of(wrapped, signature)
     final = _new_folder(Path(training_config.export_dir))
     folder = final.with_name(f".{final.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "artifacts").mkdir(parents=True)
     written, failures = _write_formats(wrapped, signature, folder, training_config.export_formats)
-    _write_data(folder, wrapped, signature, task_spec, reference_profile)
+    _write_data(folder, output, signature, task_spec, reference_profile)
     _write_configs(folder, config, task_spec, training_config)
     _write_tokenizer(folder, tokenizer)
     _write_runners(folder, task_spec, written)
@@ -91,8 +101,43 @@ def _for_export(
     return LogitsOnly(copied, names).eval()
 
 
+def _refuse_kinds(
+    model: Any, task_spec: Any, training_config: Any, tokenizer: Any, sample_batch: Any
+) -> None:
+    require_instance("model", model, nn.Module, "an nn.Module")
+    require_instance("task_spec", task_spec, TaskSpec, "a TaskSpec")
+    require_instance("training_config", training_config, TrainingConfig, "a TrainingConfig")
+    if tokenizer is not None and not hasattr(_inner(tokenizer), "save"):
+        allowed = "a transformers fast tokenizer or a tokenizers.Tokenizer"
+        raise WrongTypeError("tokenizer", described(tokenizer), allowed)
+    require_instance("sample_batch", sample_batch, (dict, NoneType), "a dict of tensors, or None")
+    for name, value in (sample_batch or {}).items():
+        require_instance(f"sample_batch['{name}']", value, Tensor, "a tensor")
+
+
+def _output_of(model: LogitsOnly, signature: Signature) -> Tensor:
+    """What the model in memory answers to the sample; every format is held against it."""
+    given = ", ".join(f"{n} {list(t.shape)}" for n, t in signature.samples.items())
+    try:
+        with torch.inference_mode():
+            output = model(*signature.samples.values())
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"The model can't run on a sample of its task ({given}): {error}. Compare the TaskSpec "
+            "with what the model was built for, or give a sample_batch."
+        ) from error
+    if not output.isfinite().all():
+        raise InvalidArgumentError(
+            f"The model answers a sample of its task ({given}) with NaN or Inf; export the weights "
+            "of a good checkpoint."
+        )
+    return output
+
+
 def _new_folder(parent: Path) -> Path:
     """``model_<YYYYMMDD>_<HHMMSS>`` (UTC), with a number behind it where that is taken."""
+    if parent.exists() and not parent.is_dir():
+        raise NotADirectoryError(f"export_dir is {parent}, which is a file; give a folder.")
     parent.mkdir(parents=True, exist_ok=True)
     stem = f"model_{datetime.now(UTC):%Y%m%d_%H%M%S}"
     candidates = (parent / f"{stem}{'' if n == 1 else f'_{n}'}" for n in range(1, 1000))
@@ -147,13 +192,11 @@ def _write_formats(
 
 def _write_data(
     folder: Path,
-    model: LogitsOnly,
+    output: Tensor,
     signature: Signature,
     task_spec: TaskSpec,
     reference_profile: dict[str, Any] | None,
 ) -> None:
-    with torch.inference_mode():
-        output = model(*signature.samples.values())
     document = signature.to_dict(output, output_dynamic(task_spec, output))
     write_json(folder / "signature.json", document)
     write_json(folder / "sample_input.json", _tensors(signature.samples))
@@ -218,13 +261,11 @@ def _write_tokenizer(folder: Path, tokenizer: Any) -> None:
         return
     target = folder / "tokenizer"
     target.mkdir()
-    inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not hasattr(inner, "save"):
-        raise TypeError(
-            f"The tokenizer is a {type(tokenizer).__name__}; give a transformers fast tokenizer "
-            "or a tokenizers.Tokenizer."
-        )
-    inner.save(str(target / "tokenizer.json"))
+    _inner(tokenizer).save(str(target / "tokenizer.json"))
+
+
+def _inner(tokenizer: Any) -> Any:
+    return getattr(tokenizer, "backend_tokenizer", tokenizer)
 
 
 def _write_runners(folder: Path, task_spec: TaskSpec, written: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as PyTorch's own documentation writes it
 
+from utils.training.arguments import require_instance
 from utils.training.flash_attention_wrapper.probe import Probe, make_probe_inputs, try_model
 
 __all__ = ["FlashAttentionWrapper"]
@@ -41,6 +42,9 @@ class FlashAttentionWrapper:
             model has no configuration of its own.
         probe_inputs: keyword arguments of ``forward`` to try the model on, where none can be made.
 
+    Raises:
+        WrongTypeError: a TypeError; what was given is no model.
+
     Attributes:
         sdpa_available: whether this PyTorch has SDPA.
         patched_layers: the names of the attention layers that ran on SDPA.
@@ -52,6 +56,7 @@ class FlashAttentionWrapper:
         config: Any | None = None,
         probe_inputs: Mapping[str, Any] | None = None,
     ) -> None:
+        require_instance("model", model, nn.Module, "an nn.Module")
         self.model = model
         self.sdpa_available = hasattr(F, "scaled_dot_product_attention")
         self.patched_layers: list[str] = []

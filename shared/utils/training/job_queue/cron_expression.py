@@ -124,6 +124,10 @@ class CronExpression:
             InvalidCronError: it has not five fields, a field is not understood (the message names
                 it), or no day of any year matches.
         """
+        if not isinstance(text, str):
+            raise InvalidCronError(
+                f"A cron expression can't be {text!r}: give text, such as '0 2 * * *'."
+            )
         fields = _ALIASES.get(text.strip().lower(), text.lower()).split()
         if len(fields) != len(_FIELDS):
             raise InvalidCronError(

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from utils.training.database import Page, open_database, reading
+from utils.training.database.checks import check_ids
 from utils.training.errors import InvalidArgumentError, UnknownNameError
 from utils.training.job_queue import claims, outbox, queries, reaper, transitions
 from utils.training.job_queue.backoff import Backoff
@@ -92,12 +93,13 @@ class JobManager:
             InvalidJobError: an argument is not what it must be; the message names all faults.
             IdempotencyConflictError: the key belongs to a different job.
         """
+        _refuse_no_time("run_after", run_after)
         wanted = Submission(
             job_type=job_type,
             config=config,
             priority=priority,
             idempotency_key=idempotency_key,
-            after=tuple(after),
+            after=tuple(check_ids("after", after)),
             max_attempts=max_attempts,
             run_after=run_after,
             model_name=model_name,
@@ -128,6 +130,8 @@ class JobManager:
                 "is allowed."
             )
         types = [job_types] if isinstance(job_types, str) else job_types
+        if types is not None and not all(map(is_name, types)):
+            raise InvalidArgumentError(f"job_types is {types!r}, names of types are allowed.")
         lease = _lease(lease_seconds)
         with self._one_statement() as connection:
             return self._claims.claim(connection, worker_id, lease, job_types=types, job_id=job_id)
@@ -337,6 +341,7 @@ class JobManager:
 
     def delete_finished(self, finished_before: datetime, limit: int = 1000) -> int:
         """Delete old finished jobs with their history, oldest first, and return how many."""
+        _refuse_no_time("finished_before", finished_before)
         old = (
             select(job.c.id)
             .where(job.c.finished_at < finished_before)
@@ -364,9 +369,16 @@ class JobManager:
 
 
 def _lease(seconds: float) -> timedelta:
-    if not seconds > 0:
-        raise InvalidArgumentError(f"lease_seconds is {seconds}, more than 0 is allowed.")
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidArgumentError(f"lease_seconds is {seconds!r}, more than 0 is allowed.")
     return timedelta(seconds=seconds)
+
+
+def _refuse_no_time(name: str, time: Any) -> None:
+    if time is not None and not isinstance(time, datetime):
+        raise InvalidArgumentError(
+            f"{name} is {time!r}, a datetime is allowed; make one by datetime.fromisoformat."
+        )
 
 
 def _status(name: str) -> JobStatus:

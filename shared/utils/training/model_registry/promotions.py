@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from utils.training.database import utc_now
+from utils.training.database.prepared import Prepared
 from utils.training.model_registry.errors import ConflictError, UnknownModelError
 from utils.training.model_registry.records import Promotion
 from utils.training.model_registry.tables import model, promotion
@@ -19,41 +20,44 @@ from utils.training.model_registry.tables import model, promotion
 PROMOTION_COLUMNS = [c for c in promotion.c if c.name != "id"]
 
 _OF_NAME = select(model.c.id).where(model.c.name == bindparam("name"))
-_LOCK = _OF_NAME.order_by(model.c.id).limit(1).with_for_update(key_share=True)
-_NAME = select(model.c.name).where(model.c.id == bindparam("model_id"))
-_TARGET_AND_PRODUCTION = select(model.c.id, model.c.tag).where(
-    or_(
-        model.c.id == bindparam("model_id"),
-        (model.c.name == bindparam("name")) & (model.c.tag == "production"),
+_LOCK = Prepared(_OF_NAME.order_by(model.c.id).limit(1).with_for_update(key_share=True))
+_NAME = Prepared(select(model.c.name).where(model.c.id == bindparam("model_id")))
+_TARGET_AND_PRODUCTION = Prepared(
+    select(model.c.id, model.c.tag).where(
+        or_(
+            model.c.id == bindparam("model_id"),
+            (model.c.name == bindparam("name")) & (model.c.tag == "production"),
+        )
     )
 )
-_LAST = (
+_LAST = Prepared(
     select(promotion.c.sequence, promotion.c.at)
     .where(promotion.c.name == bindparam("name"))
     .order_by(promotion.c.sequence.desc())
     .limit(1)
 )
-_SET_TAG = (
+_SET_TAG = Prepared(
     update(model)
     .where(model.c.id == bindparam("model_id"))
     .values(tag=bindparam("new_tag"), tagged_at=bindparam("at"))
 )
-_RECORD = insert(promotion)
+_RECORD = Prepared(insert(promotion), [column.key for column in PROMOTION_COLUMNS])
 
 
 def name_of(connection: Connection, model_id: int) -> str:
     """A model's name, which never changes."""
-    name: str | None = connection.execute(_NAME, {"model_id": model_id}).scalar()
-    if name is None:
+    rows = _NAME.rows(connection, {"model_id": model_id})
+    if not rows:
         raise UnknownModelError(
             f"There is no model {model_id}; the list of models has those there are."
         )
+    name: str = rows[0]["name"]
     return name
 
 
 def lock(connection: Connection, name: str) -> None:
     """Keep every other change of this name's tags out until the transaction ends."""
-    if connection.execute(_LOCK, {"name": name}).first() is None:
+    if not _LOCK.rows(connection, {"name": name}):
         raise UnknownModelError(
             f"There is no model of the name '{name}'; the list of models has those there are."
         )
@@ -72,16 +76,17 @@ def change_tag(
 ) -> Promotion:
     """Give a model a tag, retire the production version that it replaces, write the audit row."""
     where = {"model_id": model_id, "name": name}
-    tags = dict(connection.execute(_TARGET_AND_PRODUCTION, where).all())
+    found = _TARGET_AND_PRODUCTION.rows(connection, where)
+    tags = {row["id"]: row["tag"] for row in found}
     production = next((key for key, held in tags.items() if held == "production"), None)
     is_there_already = tag == "production" and production == model_id
     if not is_there_already:
         _expect(name, production, expected_current)
-    last = connection.execute(_LAST, {"name": name}).first()
+    last = next(iter(_LAST.rows(connection, {"name": name})), None)
     replaced = production if tag == "production" and not is_there_already else None
     change = Promotion(
         name=name,
-        sequence=1 if last is None else last.sequence + 1,
+        sequence=1 if last is None else last["sequence"] + 1,
         kind=kind,
         model_id=model_id,
         from_tag=tags[model_id],
@@ -90,13 +95,13 @@ def change_tag(
         reason=reason,
         actor=actor,
         # Clocks of several machines differ; a name's history still runs forwards.
-        at=utc_now() if last is None else max(utc_now(), last.at + timedelta(microseconds=1)),
+        at=utc_now() if last is None else max(utc_now(), last["at"] + timedelta(microseconds=1)),
     )
     for changed, new_tag in ((replaced, "retired"), (model_id, tag)):
         if changed is not None:
             row = {"model_id": changed, "new_tag": new_tag, "at": change.at}
-            connection.execute(_SET_TAG, row)
-    connection.execute(_RECORD, vars(change))
+            _SET_TAG.run(connection, row)
+    _RECORD.run(connection, vars(change))
     return change
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import BigInteger, Connection, Text, bindparam, case, cast, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from utils.training.artifact_digest import artifact_digest, artifact_size_bytes
 from utils.training.database import content_digest, utc_now
-from utils.training.database.checks import check_name, check_number
+from utils.training.database.checks import check_id, check_name, check_number
 from utils.training.database.prepared import Prepared
 from utils.training.errors import InvalidArgumentError
 from utils.training.model_registry.errors import AlreadyRegisteredError
@@ -23,6 +23,15 @@ _INSERT = Prepared(
     insert(model).returning(model.c.id), [column.key for column in model.c if column.key != "id"]
 )
 _INSERT_METRICS = Prepared(insert(model_metric), model_metric.c.keys())
+_TURN = Prepared(
+    select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), 0)))
+)
+_WHOLE_NUMBER = model.c.version.regexp_match("^[0-9]{1,18}$")
+_GREATEST = Prepared(
+    select(
+        func.max(cast(case((_WHOLE_NUMBER, model.c.version)), BigInteger())).label("greatest")
+    ).where(model.c.name == bindparam("name"))
+)
 
 
 def values_of(
@@ -34,7 +43,12 @@ def values_of(
         ValueError: a value is not of its kind.
     """
     for field in ("name", "version", "task_type"):
-        check_name(field, given[field])
+        if field != "version" or given[field] is not None:
+            check_name(field, given[field])
+    others = {name: given[name] for name in ("training_run_id", "parent_model_id")}
+    given |= {name: check_id(name, value) for name, value in others.items() if value is not None}
+    if given["model_size_mb"] is not None:
+        given["model_size_mb"] = _check_size(given["model_size_mb"])
     for name in metrics:
         check_name("A metric's name", name)
     numbers = {name: check_number(f"The metric '{name}'", value) for name, value in metrics.items()}
@@ -50,6 +64,13 @@ def values_of(
         "content_digest": digest,
     }
     return row, numbers
+
+
+def _check_size(value: Any) -> float:
+    size = check_number("model_size_mb", value)
+    if not size >= 0:
+        raise InvalidArgumentError(f"model_size_mb is {size}, allowed is a number from 0 up.")
+    return size
 
 
 def _facts_of_artifact(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,16 +89,26 @@ def _facts_of_artifact(given: Mapping[str, Any]) -> dict[str, Any]:
 def insert_model(
     connection: Connection, row: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> int:
-    """Write a model and its metrics.
+    """Write a model and its metrics; one without a version gets the name's next whole number.
 
     Raises:
         IntegrityError: it was registered before, or its parent was not.
     """
+    if row["version"] is None:
+        row = {**row, "version": str(_next_version(connection, row["name"]))}
     model_id: int = _INSERT.rows(connection, row)[0]["id"]
     if metrics:
         rows = [{"model_id": model_id, "name": n, "value": v} for n, v in metrics.items()]
         _INSERT_METRICS.run_many(connection, rows)
     return model_id
+
+
+def _next_version(connection: Connection, name: str) -> int:
+    """One more than the greatest version that is a whole number; registrations come in turns."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyhow
+        _TURN.run(connection, {"name": name})
+    greatest: int | None = _GREATEST.rows(connection, {"name": name})[0]["greatest"]
+    return 1 + (greatest or 0)
 
 
 def registered_before(connection: Connection, row: Mapping[str, Any], error: IntegrityError) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from utils.training.artifact_digest import artifact_digest as digest_of
 from utils.training.database import Page, Store
+from utils.training.database.checks import check_id, check_ids, check_mapping
 from utils.training.database.paging import check_limit
 from utils.training.errors import InvalidArgumentError, UnknownNameError
 from utils.training.model_registry import promotions, queries, registration
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+logger = logging.getLogger(__name__)
+
+
 class ModelRegistry(Store):
     """Models in a database: SQLite for a path, Postgres for a URL.
 
@@ -42,7 +48,7 @@ class ModelRegistry(Store):
     def register_model(
         self,
         name: str,
-        version: str,
+        version: str | None,
         checkpoint_path: str | Path,
         task_type: str,
         metrics: Mapping[str, float] | None = None,
@@ -63,7 +69,7 @@ class ModelRegistry(Store):
 
         Args:
             name: of the model; at most 255 characters, as are version and task type.
-            version: unique within the name.
+            version: unique within the name; None takes the next whole number.
             checkpoint_path: a file, a folder, or where else the artifact lies.
             task_type: such as ``language_modeling``.
             metrics: by name; NaN and infinities are kept.
@@ -91,21 +97,21 @@ class ModelRegistry(Store):
             {
                 "name": name,
                 "version": version,
-                "checkpoint_path": str(checkpoint_path),
+                "checkpoint_path": _location(checkpoint_path),
                 "task_type": task_type,
                 "config_hash": config_hash,
                 "training_run_id": training_run_id,
                 "parent_model_id": parent_model_id,
-                "export_formats": list(export_formats or ()),
+                "export_formats": _formats(export_formats),
                 "model_size_mb": model_size_mb,
-                "metadata": dict(metadata or {}),
+                "metadata": check_mapping("metadata", metadata),
                 "artifact_digest": artifact_digest,
                 "data_profile": data_profile,
                 "reference_profile": reference_profile,
                 "created_by": created_by,
                 "idempotency_key": idempotency_key,
             },
-            metrics or {},
+            check_mapping("metrics", metrics),
         )
         try:
             with self._writing() as connection:
@@ -141,7 +147,8 @@ class ModelRegistry(Store):
         given = tuple(v is not None for v in (model_id, tag, name, version))
         with self._reading() as connection:
             if given == (True, False, False, False) and as_of is None:
-                return queries.read_one(connection, queries.BY_ID, {"model_id": model_id})
+                where: dict[str, Any] = {"model_id": check_id("model_id", model_id)}
+                return queries.read_one(connection, queries.BY_ID, where)
             if given == (False, False, True, True) and as_of is None:
                 where = {"name": name, "version": version}
                 return queries.read_one(connection, queries.BY_VERSION, where)
@@ -255,6 +262,7 @@ class ModelRegistry(Store):
             UnknownModelError: a LookupError; there is no such model.
             UnknownNameError: a ValueError; there is no such tag.
         """
+        model_id = check_id("model_id", model_id)
         with self._writing() as connection:
             name = promotions.name_of(connection, model_id)
             promotions.lock(connection, name)
@@ -333,19 +341,40 @@ class ModelRegistry(Store):
     def compare_models(self, model_ids: Sequence[int]) -> pd.DataFrame:
         """A table with one row a model, in the order given, and one column a metric.
 
-        A metric that is named like another column comes as ``metrics.<name>``.
+        A metric that is named like another column comes as ``metrics.<name>``. An id without a
+        model is left out with a warning.
 
         Raises:
-            UnknownModelError: a LookupError that lists the ids without a model.
+            UnknownModelError: a LookupError; none of the ids has a model.
         """
         from utils.training.model_registry.comparison import comparison_table
 
+        ids = check_ids("model_ids", model_ids)
         with self._reading() as connection:
-            found = queries.by_ids(connection, list(model_ids))
-        missing = set(model_ids) - {item.model_id for item in found}
+            found = queries.by_ids(connection, ids)
+        missing = sorted(set(ids) - {item.model_id for item in found})
+        if missing and not found:
+            raise _unknown(missing)
         if missing:
-            raise _unknown(sorted(missing))
+            logger.warning("%s Compared are the others.", _unknown(missing))
         return comparison_table(found)
+
+
+def _location(checkpoint_path: Any) -> str:
+    if not isinstance(checkpoint_path, str | PathLike) or not str(checkpoint_path):
+        raise InvalidArgumentError(
+            f"checkpoint_path is {checkpoint_path!r}, allowed is a path; give where the artifact "
+            "lies."
+        )
+    return str(checkpoint_path)
+
+
+def _formats(export_formats: Any) -> list[str]:
+    if isinstance(export_formats, str):
+        raise InvalidArgumentError(
+            f"export_formats is {export_formats!r}, allowed is a list such as ['onnx']."
+        )
+    return list(export_formats or ())
 
 
 def _holder(
