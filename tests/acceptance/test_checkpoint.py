@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,33 @@ def test_save_load_best_and_list(training):
     checkpoints = manager.list_checkpoints()
     assert isinstance(checkpoints[0], CheckpointMetadata)
     assert [f"Epoch {c.epoch}: {c.best_metric:.4f}" for c in checkpoints] == ["Epoch 5: 0.3800"]
+
+
+def test_the_saved_state_has_its_published_parts(training):
+    manager = CheckpointManager(checkpoint_dir="./checkpoints")
+    path = manager.save(*training, 3, {"val_loss": 0.7}, custom_state={"note": "third"})
+    state = manager.load(path)
+
+    kinds = {
+        "epoch": int,
+        "global_step": int,
+        "model_state_dict": OrderedDict,
+        "optimizer_state_dict": dict,
+        "scheduler_state_dict": dict,
+        "metrics": dict,
+        "monitor": str,
+        "monitor_value": float,
+        "rng_state": dict,
+        "timestamp": str,
+        "git_commit": str | None,
+        "custom_state": dict,
+    }
+    assert set(state) == set(kinds)
+    for name, kind in kinds.items():
+        assert isinstance(state[name], kind)
+    assert set(state["rng_state"]) == {"python", "numpy", "torch", "cuda"}
+    assert (state["monitor"], state["monitor_value"]) == ("val_loss", 0.7)
+    assert state["custom_state"] == {"note": "third"}
 
 
 def test_the_whole_workflow(training):

@@ -27,6 +27,15 @@ def test_a_run_from_its_start_to_its_end(db):
     assert run.metrics == {"train/loss": 0.61, "val/loss": 0.47}
 
 
+def test_a_comparison_names_ids_that_have_no_run_yet(db, caplog):
+    run_id = db.log_run("alone", {"epochs": 3}, notes="The only one")
+    db.log_metric(run_id, "val/loss", 0.4, epoch=2)
+    comparison = db.compare_runs([1, 2, 3])
+    assert comparison["run_id"].tolist() == [run_id]
+    assert comparison["val/loss"].tolist() == [0.4]
+    assert "There is no run 2, 3" in caplog.text
+
+
 def test_compare_runs(db):
     ids = []
     for rate in (1e-4, 1e-3, 1e-2):

@@ -20,6 +20,19 @@ def test_a_bundle_is_made_and_its_inference_script_runs(tmp_path):
     )
     assert export_dir.parent.name == "exports"
     assert export_dir.name.startswith("model_")
+    for name in (
+        "artifacts/model.onnx",
+        "artifacts/model.torchscript.pt",
+        "artifacts/model.pytorch.pt",
+        "configs/task_spec.json",
+        "configs/training_config.json",
+        "configs/torchserve_config.json",
+        "inference.py",
+        "README.md",
+        "Dockerfile",
+        "requirements.txt",
+    ):
+        assert (export_dir / name).is_file()
     (export_dir / "test.txt").write_text("An exception is raised when\n")
     subprocess.run(
         [sys.executable, "inference.py", "--input", "test.txt", "--format", "onnx"],

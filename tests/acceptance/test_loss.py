@@ -39,12 +39,29 @@ def test_language_modeling_predicts_the_next_token_and_leaves_out_padding(langua
     torch.testing.assert_close(loss, by_definition)
 
 
-def test_classification_takes_class_weights():
-    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+def last_of_each(logits):
+    return logits[:, -1]
+
+
+def every_token(logits):
+    return logits.flatten(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_labels", "judged"),
+    [
+        ((4, 3), (4,), torch.clone),
+        ((4, 5, 3), (4,), last_of_each),
+        ((4, 5, 3), (4, 5), every_token),
+    ],
+)
+def test_classification_takes_class_weights(shape, num_labels, judged):
+    logits, labels = torch.randn(shape), torch.randint(0, 3, num_labels)
     weights = torch.tensor([1.0, 2.0, 0.5])
     strategy = ClassificationLoss()
     loss = strategy.compute_loss({"logits": logits, "labels": labels, "class_weights": weights})
-    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, weights))
+    by_definition = F.cross_entropy(judged(logits), labels.flatten(), weights)
+    torch.testing.assert_close(loss, by_definition)
 
 
 @pytest.mark.parametrize(("logits", "labels"), [((4, 3), (4,)), ((2, 3, 5, 5), (2, 5, 5))])

@@ -61,6 +61,15 @@ def test_compare_models(registry):
     ]
 
 
+def test_a_comparison_names_ids_that_have_no_model_yet(registry, caplog):
+    register(registry, "1.0.0")
+    comparison = registry.compare_models([1, 2, 3])
+    assert comparison[["version", "val_loss", "model_size_mb"]].values.tolist() == [
+        ["1.0.0", 0.71, 12.5]
+    ]
+    assert "There is no model 2, 3" in caplog.text
+
+
 def test_a_file_keeps_its_models(registry):
     model_id = register(registry, "1.0.0")
     registry.close()

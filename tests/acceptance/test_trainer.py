@@ -74,6 +74,30 @@ def test_the_complete_workflow(setting, caplog):
     assert results["final_loss"] == pytest.approx(table["train_loss"].iloc[-1])
 
 
+def test_the_complete_example_tracks_and_exports(setting, caplog):
+    training_config = TrainingConfig(
+        learning_rate=5e-3,
+        batch_size=4,
+        epochs=1,
+        checkpoint_dir="./checkpoints",
+        use_wandb=True,  # which can't be reached here, and costs nothing but a warning
+        gradient_accumulation_steps=4,
+        export_bundle=True,
+    )
+    trainer = Trainer(
+        model=setting.model,
+        config=setting.model_config,
+        training_config=training_config,
+        task_spec=setting.task_spec,
+    )
+    results = trainer.train(train_data=setting.train_dataset, val_data=setting.val_dataset)
+    assert results["checkpoint_path"].exists()
+    assert (results["export_path"] / "artifacts" / "model.onnx").exists()
+    assert (results["export_path"] / "artifacts" / "model.torchscript.pt").exists()
+    warned = [record for record in caplog.records if "Weights & Biases" in record.getMessage()]
+    assert len(warned) == 1
+
+
 def test_a_run_resumes_from_a_path(setting):
     def train(epochs, resume_from=None):
         config = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=epochs)
@@ -118,6 +142,47 @@ def test_partial_hooks_hear_of_their_events(setting):
     results = trainer.train(setting.train_dataset, setting.val_dataset)
     assert hooks.epochs == [0, 1]
     assert hooks.val_losses == pytest.approx(list(results["metrics_summary"]["val_loss"]))
+
+
+def test_hooks_hear_of_all_six_events(setting):
+    heard = []
+
+    class CustomHooks:
+        def on_training_start(self) -> None:
+            heard.append("training starts")
+
+        def on_epoch_start(self, epoch: int) -> None:
+            heard.append(f"epoch {epoch} starts")
+
+        def on_batch_end(self, batch_idx: int, loss: float) -> None:
+            assert loss > 0
+            heard.append(f"batch {batch_idx}")
+
+        def on_validation_end(self, metrics: dict[str, float]) -> None:
+            assert set(metrics) == {"val_loss", "val_accuracy"}
+            heard.append("validated")
+
+        def on_epoch_end(self, epoch: int, metrics: dict[str, float]) -> None:
+            assert metrics["train_loss"] > 0
+            heard.append(f"epoch {epoch} ends")
+
+        def on_training_end(self) -> None:
+            heard.append("training ends")
+
+    config = TrainingConfig(batch_size=32, epochs=1)
+    trainer = Trainer(
+        setting.model, setting.model_config, config, setting.task_spec, hooks=CustomHooks()
+    )
+    trainer.train(setting.train_dataset, setting.val_dataset)
+    assert heard == [
+        "training starts",
+        "epoch 0 starts",
+        "batch 0",
+        "batch 1",
+        "validated",
+        "epoch 0 ends",
+        "training ends",
+    ]
 
 
 def test_a_data_module_feeds_the_trainer(setting):
