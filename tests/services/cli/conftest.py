@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -58,7 +59,9 @@ def trained(stack):
     words = ("submit", "--sample", "digits", "--epochs", "20", "--reason", "to test", "--watch")
     result = call(*words, folder=stack.folder)
     assert result.code == 0, (result.out, result.err)
-    return SimpleNamespace(job_id=1, watched=result.out)
+    # A call that had to come again leaves a gap in the numbers.
+    (number,) = re.findall(r"^Job (\d+) ", result.out, re.MULTILINE)
+    return SimpleNamespace(job_id=int(number), watched=result.out)
 
 
 def start_trainctl(*words, folder, cwd=None):

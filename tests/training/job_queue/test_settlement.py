@@ -79,7 +79,7 @@ def test_what_has_ended_before_the_submission_counts(manager):
 
 
 def test_a_job_that_is_not_there_can_t_be_waited_for(manager):
-    with pytest.raises(InvalidJobError, match=r"after names \[77\]"):
+    with pytest.raises(InvalidJobError, match="after names 77, and there is no such job"):
         submit(manager, submit(manager), 77)
     assert len(manager.list_jobs().items) == 1
 
