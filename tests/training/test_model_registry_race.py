@@ -63,3 +63,28 @@ def test_promotions_at_once_leave_one_production_version_and_a_whole_audit(datab
     assert registry.get_model(tag="production").model_id == production
     assert [change.at for change in audit] == sorted(change.at for change in audit)
     registry.close()
+
+
+def register(location, barrier):
+    """Register models without versions, as several trainings that end at once do."""
+    with ModelRegistry(location) as registry:
+        barrier.wait(timeout=30)
+        for _ in range(ROUNDS // PROCESSES):
+            registry.register_model("new", None, "model.pt", "vision_classification")
+
+
+def test_registrations_at_once_without_versions_are_numbered_without_a_gap(database_url):
+    registry = ModelRegistry(database_url)
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(PROCESSES)
+    workers = [
+        context.Process(target=register, args=(database_url, barrier)) for _ in range(PROCESSES)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
+    found = sorted(int(item.version) for item in registry.list_models(name="new").items)
+    assert found == list(range(1, ROUNDS + 1))
+    registry.close()

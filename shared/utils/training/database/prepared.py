@@ -42,6 +42,15 @@ class Prepared:
         except plan.driver_error as error:
             raise plan.translated(error, given, connection) from error
 
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> None:
+        """Run it, where it gives no rows."""
+        plan = self._plan(connection.dialect)
+        given = plan.driver_parameters(parameters)
+        try:
+            connection.connection.cursor().execute(plan.sql, given)
+        except plan.driver_error as error:
+            raise plan.translated(error, given, connection) from error
+
     def run_many(self, connection: Connection, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run it for each of the parameters."""
         plan = self._plan(connection.dialect)
