@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import urllib3
 
 from benchmarks.digits_bundle import MODEL, export, put_into_production
@@ -33,16 +32,18 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as name, stack(Path(name)) as state:
         serve_model(state, Path(name))
         time.sleep(SETTLING_SECONDS)
-        cpu = cpu_seconds(state.pid)
+        pids = {service.name: service.pid for service in state.services if service.pid is not None}
+        pids = {"all processes": state.pid, **pids}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         time.sleep(SECONDS)
-        cpu = cpu_seconds(state.pid) - cpu
-        parts = memory_by_part(state)
-        total = memory_bytes(state.pid) / MB
-    return [
-        Figure("memory of all processes", total, "MB", at_most=1500),
-        *(Figure(f"  {part}", megabytes, "MB") for part, megabytes in parts.items()),
-        Figure("CPU in use", cpu / SECONDS, "cores"),
+        cores = {name: (cpu_seconds(pid) - before[name]) / SECONDS for name, pid in pids.items()}
+        memory = {name: memory_bytes(pid) / MB for name, pid in pids.items()}
+    total = Figure("memory of all processes", memory.pop("all processes"), "MB", at_most=1500)
+    parts = [
+        Figure(f"  {name}", megabytes, "MB", against=f"{cores[name]:.3f} cores")
+        for name, megabytes in memory.items()
     ]
+    return [total, *parts, Figure("CPU of all processes", cores["all processes"], "cores")]
 
 
 @contextmanager
@@ -81,11 +82,3 @@ def serve_model(state: StackState, folder: Path) -> None:
     while urllib3.request("GET", url, headers=headers, retries=False).status != 200:
         assert time.monotonic() < deadline, "The model is not served; see serving's log."
         time.sleep(0.2)
-
-
-def memory_by_part(state: StackState) -> dict[str, float]:
-    """Megabytes of each service with all that it started, and of trainctl itself."""
-    pids = {service.name: service.pid for service in state.services if service.pid is not None}
-    found = {name: memory_bytes(pid) / MB for name, pid in pids.items()}
-    own = psutil.Process(state.pid).memory_full_info().pss / MB
-    return {"trainctl": own, **found}

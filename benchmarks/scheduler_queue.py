@@ -6,6 +6,7 @@ each was announced.
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from utils.training.database import open_database
 
 JOBS, HUNDRED = 1000, 100
 WARM_UP = 50
-IDLE_SECONDS = 30
+WINDOWS, IDLE_SECONDS = 3, 20  # Postgres vacuums in one of them at most
 ANNOUNCING_SECONDS = 2  # more than the publisher's interval
 # Ticks of the kernel's clock and Postgres' own chores are some hundredths; a cost that grew by
 # a tenth of a thousandth with each waiting job would be more than these.
@@ -99,6 +100,11 @@ def scene(folder: Path) -> Iterator[Scene]:
 def idle(at: Scene) -> float:
     """CPU seconds of a second in which nobody asks for anything."""
     time.sleep(ANNOUNCING_SECONDS)
+    return statistics.median(window(at) for _ in range(WINDOWS))
+
+
+def window(at: Scene) -> float:
+    """CPU seconds of a second, over some of them."""
     before = at.cpu
     time.sleep(IDLE_SECONDS)
     return (at.cpu - before) / IDLE_SECONDS
