@@ -74,7 +74,7 @@ class Supervisor:
             with Lifeline(self._settings, job, folder) as line, group:
                 exit_code = self._run(group, line, folder)
                 outcome = read_outcome(folder)
-                if exit_code == 0 and outcome is None:
+                if outcome is None and (exit_code == 0 or group.fault):
                     outcome = group.await_outcome()
             self._report(job, exit_code, line, group, outcome)
 
@@ -125,7 +125,7 @@ class Supervisor:
             self._scheduler.finish(job_id, token, "completed", result=outcome.result)
         elif line.is_cancelled:
             self._scheduler.finish(job_id, token, "cancelled", error="Stopped as asked.")
-        elif exit_code == 0 and outcome is not None:
+        elif outcome is not None and (exit_code == 0 or group.fault):
             self._scheduler.finish(
                 job_id, token, "failed", error=outcome.error, retryable=outcome.retryable
             )

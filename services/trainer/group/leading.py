@@ -21,6 +21,7 @@ _LOOK_SECONDS = 0.05
 _HERE_SECONDS = 5.0  # since a follower's last word, which comes every half second
 _DISMISSAL_SECONDS = 3.0  # for the followers to hear that it is over
 _OUTCOME_SECONDS = 5.0  # for a follower's rank to say what it failed of
+_LAST_SECONDS = 60.0  # for the ranks here to save and end, once one elsewhere has failed
 
 
 class Leader:
@@ -54,6 +55,7 @@ class Leader:
         self._is_complete = False
         self._is_over = False
         self._fault: str | None = None
+        self._failed_at: float | None = None  # when a follower first told of a failed rank
         self._started_anew: str | None = None  # a follower that had taken the attempt already
         self._dismissed: set[str] = set()
 
@@ -83,7 +85,7 @@ class Leader:
 
     def await_outcome(self) -> Outcome | None:
         """Return how a rank on another node says that the work ended, if one does soon."""
-        deadline = time.monotonic() + _OUTCOME_SECONDS
+        deadline = time.monotonic() + (0 if self._fault else _OUTCOME_SECONDS)
         while True:
             with self._lock:
                 said = [report.outcome for report in self._reports.values() if report.outcome]
@@ -130,6 +132,8 @@ class Leader:
                 self._started_anew = report.address
             self._reports[report.address] = report
             self._heard[report.address] = time.monotonic()
+            if report.outcome is not None and self._failed_at is None:
+                self._failed_at = time.monotonic()
             if self._is_over:
                 self._dismissed.add(report.address)
             if self._is_over or self._started_anew:
@@ -160,6 +164,8 @@ class Leader:
         )
 
     def _loss(self) -> str | None:
+        if self._failed_at is not None and time.monotonic() - self._failed_at > _LAST_SECONDS:
+            return "A rank failed before it met the others, who wait for it."
         if self._started_anew:
             return f"The node {self._started_anew} was lost, and has started anew."
         silent_since = time.monotonic() - self._settings.lease_seconds

@@ -13,6 +13,7 @@ from utils.training.errors import TrainingError
 
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
+_FIRST_GRACE_SECONDS = 60.0  # it has a checkpoint to upload
 
 
 def rank() -> int:
@@ -39,20 +40,19 @@ def require_first_on_leader(order: Order) -> None:
 
 
 def end_with_the_others(folder: Path) -> None:
-    """End with the launcher, and soon after the first rank where the job's outcome is written.
+    """End with the launcher, and soon after this node's outcome is written, by whichever rank.
 
-    The first rank may fail before it meets the others, who would wait for it.
+    A rank may fail before it meets the others, who would wait for it.
     """
     if num_ranks() == 1:
         return
     die_with(os.getppid())
-    if rank():
-        arguments = (folder / OUTCOME, time.time())
-        threading.Thread(target=_watch, args=arguments, name="outcome", daemon=True).start()
+    arguments = (folder / OUTCOME, time.time(), _GRACE_SECONDS if rank() else _FIRST_GRACE_SECONDS)
+    threading.Thread(target=_watch, args=arguments, name="outcome", daemon=True).start()
 
 
-def _watch(outcome: Path, since: float) -> None:
+def _watch(outcome: Path, since: float, grace_seconds: float) -> None:
     while not (outcome.exists() and outcome.stat().st_mtime >= since):
         time.sleep(_LOOK_SECONDS)
-    time.sleep(_GRACE_SECONDS)
+    time.sleep(grace_seconds)
     os._exit(0)

@@ -28,6 +28,7 @@ def test_a_job_over_two_ranks_becomes_a_model(platform, trainer, make_job):
     assert len(platform.registry.list_models(name="ranks").items) == 1
 
 
+@pytest.mark.slow
 def test_a_job_with_shards_becomes_a_model_that_answers_as_its_checkpoint(
     platform, trainer, make_job
 ):
