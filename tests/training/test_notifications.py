@@ -14,19 +14,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 
 import pytest
+import torch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from torch import nn
+from torch.utils.data import TensorDataset
 
-from utils.training.engine import AlertConfig, MetricsEngine
+from utils.training.engine import AlertConfig, MetricsEngine, Trainer
 from utils.training.notifications import (
     BackgroundNotifier,
     NotificationSettings,
     notifiers_from_environment,
     send_email,
 )
+from utils.training.task_spec import TaskSpec
+from utils.training.training_config import TrainingConfig
 
 ALERT = {
     "type": "accuracy_drop",
@@ -319,6 +324,26 @@ def test_the_engine_sends_what_its_config_switches_on(smtp_server, slack_server,
     )
     engine.log_epoch(0, {"loss": 1.0}, gradient_norm=50.0)
     engine.close()
+    assert b"gradient_explosion" in smtp_server.messages[0]
+    assert "gradient_explosion" in slack_server.posts[0][2]["text"]
+
+
+def test_a_training_tells_people_where_its_config_says_so(smtp_server, slack_server, monkeypatch):
+    for name, value in smtp_environment(smtp_server).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRAINING_ALERT_SLACK_WEBHOOK", webhook(slack_server))
+    config = TrainingConfig(
+        epochs=1,
+        device="cpu",
+        progress_bar=False,
+        vanishing_threshold=0.0,
+        explosion_threshold=1e-6,  # any gradient explodes
+        email_alerts=True,
+        slack_alerts=True,
+    )
+    task = TaskSpec(name="rows", modality="tabular", num_classes=2)
+    rows = TensorDataset(torch.randn(8, 3), torch.arange(8) % 2)
+    Trainer(nn.Linear(3, 2), None, config, task).train(rows)
     assert b"gradient_explosion" in smtp_server.messages[0]
     assert "gradient_explosion" in slack_server.posts[0][2]["text"]
 

@@ -105,6 +105,12 @@ class TrainingConfig:
     drift_samples: int = field(
         default=0, metadata=_allowed(ge=0)
     )  # of training and of validation data, compared before training; 0: not at all
+    val_loss_spike_threshold: float = field(
+        default=0.2, metadata=_allowed(gt=0)
+    )  # share of the loss of the epoch before
+    accuracy_drop_threshold: float = field(default=0.05, metadata=_allowed(gt=0))  # points
+    email_alerts: bool = False  # by SMTP, where TRAINING_ALERT_... in the environment says
+    slack_alerts: bool = False  # to the webhook that is set there
     log_interval_steps: int = field(default=10, metadata=_allowed(ge=1))
     progress_bar: bool = True  # on a terminal; plain log lines elsewhere
     profile: bool = False  # torch.profiler over a few early steps, into profile_dir

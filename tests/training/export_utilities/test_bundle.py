@@ -314,7 +314,7 @@ def test_a_tabular_task_without_names_wants_a_sample(tmp_path):
 def test_a_tokenizer_that_cant_be_written_is_refused(tmp_path):
     sample = load_sample("text")
     config = TrainingConfig(export_dir=str(tmp_path), export_formats=["onnx"])
-    with pytest.raises(TypeError, match="give a transformers fast tokenizer"):
+    with pytest.raises(TypeError, match="allowed is a transformers fast tokenizer"):
         create_export_bundle(
             sample.build_model(), None, sample.task_spec, config, tokenizer=object()
         )

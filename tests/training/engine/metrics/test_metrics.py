@@ -261,11 +261,19 @@ def test_a_config_sets_thresholds_and_trackers(tmp_path):
         run_name="run",
         explosion_threshold=2.0,
         gradient_accumulation_steps=2,
+        val_loss_spike_threshold=0.5,
+        accuracy_drop_threshold=0.2,
     )
     engine = MetricsEngine.from_config(config)
-    engine.log_epoch(0, {"loss": 1.0}, gradient_norm=3.0)
+    engine.log_epoch(0, {"loss": 1.0}, {"loss": 1.0, "accuracy": 0.9}, gradient_norm=3.0)
+    engine.log_epoch(1, {"loss": 1.0}, {"loss": 1.4, "accuracy": 0.75})
+    engine.log_epoch(2, {"loss": 1.0}, {"loss": 2.2, "accuracy": 0.5})
     engine.close()
-    assert engine.get_alerts()[0]["threshold"] == 2.0
+    assert {alert["type"]: alert["threshold"] for alert in engine.get_alerts()} == {
+        "gradient_explosion": 2.0,
+        "val_loss_spike": 0.5,
+        "accuracy_drop": 0.2,
+    }
     assert list((tmp_path / "run").glob("events*"))
 
 

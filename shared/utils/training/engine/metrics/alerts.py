@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from utils.training.arguments import with_known_fields
 from utils.training.errors import InvalidConfigError
+from utils.training.training_config import TrainingConfig
 
 Severity = Literal["warning", "critical"]
 AlertCallback = Callable[[dict[str, Any]], None]
@@ -50,6 +51,17 @@ class AlertConfig:
                 faults.append(f"{name} is {value!r}, allowed is {allowed}.")
         if faults:
             raise InvalidConfigError(faults)
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig) -> Self:
+        """What a training configuration says of alerts."""
+        return cls(
+            val_loss_spike_threshold=config.val_loss_spike_threshold,
+            accuracy_drop_threshold=config.accuracy_drop_threshold,
+            gradient_explosion_threshold=config.explosion_threshold,
+            enable_email_alerts=config.email_alerts,
+            enable_slack_alerts=config.slack_alerts,
+        )
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,7 @@ class MetricsEngine:
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             drift_threshold_warning=config.drift_threshold_warning,
             drift_threshold_critical=config.drift_threshold_critical,
-            alert_config=alert_config
-            or AlertConfig(gradient_explosion_threshold=config.explosion_threshold),
+            alert_config=alert_config or AlertConfig.from_config(config),
             alert_callbacks=alert_callbacks,
             trackers=[*trackers_from_config(config, experiment_db, run_id), *trackers],
         )

@@ -154,9 +154,15 @@ def create_parts(
 
 
 def silenced(config: TrainingConfig) -> TrainingConfig:
-    """Return the config of a rank that neither draws nor logs."""
+    """Return the config of a rank that neither draws nor logs nor writes to people."""
     return replace(
-        config, use_wandb=False, use_tensorboard=False, use_mlflow=False, progress_bar=False
+        config,
+        use_wandb=False,
+        use_tensorboard=False,
+        use_mlflow=False,
+        progress_bar=False,
+        email_alerts=False,
+        slack_alerts=False,
     )
 
 
