@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from services.trainer.samples import load_sample
+from utils.service.http import RemoteError
 
 
 def test_a_job_becomes_a_registered_gated_and_promoted_model(platform, undisturbed):
@@ -87,7 +90,6 @@ def test_what_can_never_work_fails_at_once_with_its_reason(platform, trainer, ma
         "leads out of the data folder": make_job(
             task_spec={"name": "x"}, data=[{"kind": "csv", "location": "../trainer"}]
         ),
-        "Did you mean: epochs": make_job(training_config={"epoch": 1}),
     }
     submitted = {reason: platform.scheduler.submit("training", job) for reason, job in jobs.items()}
     for reason, job in submitted.items():
@@ -95,3 +97,8 @@ def test_what_can_never_work_fails_at_once_with_its_reason(platform, trainer, ma
         assert done.status == "failed"
         assert done.attempt == 1
         assert reason in done.error
+
+
+def test_a_misspelt_field_is_refused_at_the_door(platform, make_job):
+    with pytest.raises(RemoteError, match="Did you mean: epochs"):
+        platform.scheduler.submit("training", make_job(training_config={"epoch": 1}))
