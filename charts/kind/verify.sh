@@ -78,7 +78,7 @@ export -f inside reach stranger
 export CLUSTER NAMESPACE FULLNAME VERSION
 
 say "Admission"
-for case in kind gpu external-stores minimal everything; do
+for case in kind gpu nodes external-stores minimal everything; do
   for cap in "" --is-upgrade; do
     # Custom resources need their operators; everything else is put before the API server itself.
     # shellcheck disable=SC2016  # the inner shell expands them

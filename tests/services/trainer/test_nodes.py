@@ -141,7 +141,7 @@ def undisturbed(nodes, make_job):
     return nodes.assert_done(nodes.submit(make_job("undisturbed", epochs=4, model=SLOWLY)))
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_two_nodes_train_the_same_model_as_one_node_with_all_their_ranks(both, make_job, ranks):
     apart = both.assert_done(both.submit(make_job(f"apart-{ranks}"), ranks, nodes=2))
     together = both.assert_done(both.submit(make_job(f"together-{ranks}"), 2 * ranks, nodes=1))
@@ -149,7 +149,6 @@ def test_two_nodes_train_the_same_model_as_one_node_with_all_their_ranks(both, m
     assert apart.result["metrics"] == together.result["metrics"]
 
 
-@pytest.mark.slow
 def test_a_lost_rank_of_a_follower_is_started_again_with_all_others(both, undisturbed, make_job):
     job = both.submit_slow(make_job, "rank-lost")
     os.kill(both.process_of("1", FOLLOWER, job), signal.SIGKILL)
@@ -171,7 +170,6 @@ def test_a_lost_follower_costs_the_attempt_and_not_the_job(both, undisturbed, ma
     assert done.result["bundle_digest"] == undisturbed.result["bundle_digest"]
 
 
-@pytest.mark.slow
 def test_a_follower_that_stays_away_is_waited_for_in_the_next_attempt(both, make_job):
     job = both.submit_slow(make_job, "follower-away")
     both.trainer(FOLLOWER).kill()
@@ -194,7 +192,6 @@ def test_a_lost_leader_ends_the_attempt_everywhere_and_the_next_goes_on(
     assert done.result["bundle_digest"] == undisturbed.result["bundle_digest"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("leaving", [LEADER, FOLLOWER])
 def test_a_node_that_must_go_has_all_save_and_give_back_the_job(
     both, undisturbed, make_job, leaving
@@ -210,7 +207,6 @@ def test_a_node_that_must_go_has_all_save_and_give_back_the_job(
     assert done.result["bundle_digest"] == undisturbed.result["bundle_digest"]
 
 
-@pytest.mark.slow
 def test_a_cancelled_job_ends_on_all_nodes(both, make_job):
     job = both.submit_slow(make_job, "cancelled")
     both.platform.scheduler.cancel(job.job_id, "not wanted any more")
