@@ -1,6 +1,7 @@
-"""Two ranks: a DDP step against a loop by hand and Accelerate; FSDP2's memory and its save's stall.
+"""Two ranks: a DDP step against a loop by hand and peers; FSDP2's memory and its save's stall.
 
-Each rank runs this file too. On GPUs the ranks take one each, and NCCL carries the gradients.
+Each rank runs this file too, with Lightning where `python -m benchmarks.peers engines` was run. On
+GPUs the ranks take one each, and NCCL carries the gradients.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import repeat
 from typing import Any
 
@@ -21,8 +23,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from benchmarks.figures import Figure
+from benchmarks.peers import ENVIRONMENT, ROOT
 from utils.training.engine.distributed import Ranks, join_world
 from utils.training.engine.distributed.assembly import spread
 from utils.training.engine.epoch_sums import EpochSums
@@ -31,8 +35,8 @@ from utils.training.engine.loss import get_loss_strategy
 from utils.training.training_config import TrainingConfig
 
 NUM_RANKS = 2
-NUM_TURNS, NUM_WARMUP_TURNS, STEPS_IN_TURN = 40, 4, 6
-NUM_SAVES = 8
+NUM_TURNS, NUM_WARMUP, STEPS_IN_TURN = 44, 4, 6
+NUM_SAVES = 12
 WIDTH, NUM_BLOCKS, NUM_CLASSES, BATCH_SIZE = 512, 8, 10, 64
 CLIP_NORM = 1.0
 
@@ -67,12 +71,15 @@ class Net(nn.Module):
 
 def run() -> list[Figure]:
     """Start the ranks, and read the first one's figures."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "shared")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    with_peers = ENVIRONMENT / "bin" / "python"  # on top of this one: its torch is the same
+    python = str(with_peers) if with_peers.exists() else sys.executable
+    start = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     done = subprocess.run(
         [*start, str(NUM_RANKS), "-m", "benchmarks.distributed"],
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
@@ -96,33 +103,48 @@ def _steps(world: Ranks, device: torch.device, config: TrainingConfig) -> list[d
         "Accelerate": _accelerate(device),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(NUM_TURNS + NUM_WARMUP_TURNS):
+
+    def take_turns(turn: int) -> None:
         for name in list(runners) if turn % 2 else reversed(runners):
-            elapsed = _timed(runners[name], device)
-            if turn >= NUM_WARMUP_TURNS:
-                seconds[name].append(elapsed)
-    against = f"DDP by hand, {1e3 * statistics.median(seconds['by hand']) / STEPS_IN_TURN:.1f} ms"
+            seconds[name].append(_timed(runners[name], device))
+
+    if find_spec("lightning") is not None:
+        seconds["Lightning"] = _lightning(device, take_turns)
+    else:
+        for turn in range(NUM_TURNS):
+            take_turns(turn)
+    base = statistics.median(seconds["by hand"][NUM_WARMUP:])
     return [
         {"what": f"DDP step, {name}", "value": _ratio(seconds[name], seconds["by hand"])}
-        | {"against": against}
+        | {"against": f"DDP by hand, {1e3 * base / STEPS_IN_TURN:.1f} ms"}
         | ({"at_most": 1.02} if name == "ours" else {})
-        for name in ("ours", "Accelerate")
+        for name in seconds
+        if name != "by hand"
     ]
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> float:
     """Return the wall time of a turn, which all ranks begin together."""
-    dist.barrier()
-    start = time.perf_counter()
+    start = _start_together()
     for _ in range(STEPS_IN_TURN):
         step()
+    return _seconds_since(start, device)
+
+
+def _start_together() -> float:
+    dist.barrier()
+    return time.perf_counter()
+
+
+def _seconds_since(start: float, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    turns = list(zip(ours, theirs, strict=True))[NUM_WARMUP:]
+    return statistics.median(a / b for a, b in turns)
 
 
 def _batch(device: torch.device) -> dict[str, Tensor]:
@@ -169,6 +191,51 @@ def _accelerate(device: torch.device) -> Callable[[], object]:
             optimizer.zero_grad()
 
     return step
+
+
+def _lightning(device: torch.device, others: Callable[[int], None]) -> list[float]:
+    """Return the seconds of the turns of Lightning's own loop; the others' come in between."""
+    import lightning.pytorch as lightning
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    seconds: list[float] = []
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Net()
+            self.start = 0.0
+
+        def training_step(self, batch: dict[str, Tensor], _batch_idx: int) -> Tensor:
+            return nn.functional.cross_entropy(self.model(batch["x"]), batch["labels"])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=1e-3, fused=True)
+
+        def on_train_start(self) -> None:
+            self.start = _start_together()
+
+        def on_train_batch_end(self, _outputs: object, _batch: object, batch_idx: int) -> None:
+            if (batch_idx + 1) % STEPS_IN_TURN == 0:
+                seconds.append(_seconds_since(self.start, device))
+                others(len(seconds))
+                self.start = _start_together()
+
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=NUM_RANKS,
+        strategy="ddp",
+        max_epochs=1,
+        gradient_clip_val=CLIP_NORM,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        logger=False,
+    )
+    batches = [_batch(device)] * (NUM_TURNS * STEPS_IN_TURN)
+    trainer.fit(Module(), DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    return seconds
 
 
 def _engine(world: Ranks, device: torch.device, config: TrainingConfig) -> Callable[[], object]:
