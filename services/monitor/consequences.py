@@ -87,6 +87,24 @@ class Consequences:
                 ),
             )
         )
+        self._end_rollbacks(name)
+
+    def _end_rollbacks(self, name: str) -> None:
+        production = self._models.production(name)
+        if production is None or production.former is None:
+            return  # nothing was promoted since
+        for alert in self._store.alerts().values():
+            is_one = alert.type == "rollback" and alert.model_name == name
+            if is_one and alert.since < production.since:
+                self._alerts.look(
+                    Finding(
+                        type=alert.type,
+                        model_name=name,
+                        subject=alert.key.removeprefix(f"{alert.type}/{name}/"),
+                        severity=None,
+                        message=f"{name} version {production.model.version} was promoted.",
+                    )
+                )
 
     def look_for_stale(self, open_windows: Iterable[OpenWindow]) -> None:
         """Alert on versions that are asked, and have had no window for too long."""

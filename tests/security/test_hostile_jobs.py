@@ -103,15 +103,22 @@ def test_data_is_read_from_the_data_folder_alone(location, tmp_path, tried):
 )
 def test_a_job_writes_into_its_own_folder(folder, tried):
     job = TrainingJob.model_validate(job_config(training_config={folder: "/etc"}))
-    assert not getattr(settings_of(job), folder).startswith("/")
+    assert not getattr(settings_of(job, num_nodes=1), folder).startswith("/")
     tried("hostile inputs", "job configs")
 
 
-def test_a_job_chooses_no_tracking_server(tried):
-    changes = {"use_mlflow": True, "mlflow_tracking_uri": "sqlite:////tmp/evil.db"}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_mlflow": True, "mlflow_tracking_uri": "sqlite:////tmp/evil.db"},
+        {"email_alerts": True},
+        {"slack_alerts": True},
+    ],
+)
+def test_a_job_chooses_no_tracking_server_and_writes_to_nobody(changes, tried):
     job = TrainingJob.model_validate(job_config(training_config=changes))
-    with pytest.raises(InvalidConfigError, match="mlflow_tracking_uri"):
-        settings_of(job)
+    with pytest.raises(InvalidConfigError, match=f"{list(changes)[-1]} is given; leave it out"):
+        settings_of(job, num_nodes=1)
     tried("hostile inputs", "job configs")
 
 

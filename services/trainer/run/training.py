@@ -45,6 +45,12 @@ _FOLDERS: dict[str, Any] = {
     "tensorboard_dir": "tensorboard",
 }
 
+_NOT_OF_JOBS = {
+    "mlflow_tracking_uri": "the operator sets MLFLOW_TRACKING_URI",
+    "email_alerts": "the monitor writes to people, a job's process has no mail account",
+    "slack_alerts": "the monitor writes to people, a job's process has no webhook",
+}
+
 
 def run_training(job: RunningJob, config: TrainingJob) -> dict[str, Any]:
     """Train, export, register, judge, promote; what a former attempt did is not done again."""
@@ -99,16 +105,19 @@ def settings_of(config: TrainingJob, num_nodes: int) -> TrainingConfig:
     """
     settings = TrainingConfig.from_dict(config.training_config)
     settings.validate()
-    if settings.mlflow_tracking_uri is not None:
-        fault = "mlflow_tracking_uri is given; leave it out, the operator sets MLFLOW_TRACKING_URI."
-        raise InvalidConfigError([fault])
+    faults = [
+        f"{field} is given; leave it out, {why}."
+        for field, why in _NOT_OF_JOBS.items()
+        if getattr(settings, field)
+    ]
     if settings.strategy == "fsdp" and num_nodes > 1:
-        fault = (
+        faults.append(
             f"strategy is 'fsdp' over {num_nodes} nodes, allowed there are 'auto' and 'ddp': a "
             "node's shards lie in its own work folder. Ask for more GPUs of one node, or train by "
             "a script under torchrun with a folder that all nodes see."
         )
-        raise InvalidConfigError([fault])
+    if faults:
+        raise InvalidConfigError(faults)
     formats = list(dict.fromkeys(["onnx", *settings.export_formats]))  # what the gate runs
     return replace(settings, **_FOLDERS, export_bundle=False, export_formats=formats)
 

@@ -13,6 +13,10 @@ def statuses(monitor):
     return [window.status for window in monitor.client.windows("digits")]
 
 
+def types_of_alerts(monitor):
+    return [alert.type for alert in monitor.client.alerts()]
+
+
 def metrics_of(monitor):
     return httpx.get(f"{monitor.url}/metrics", trust_env=False).text
 
@@ -75,7 +79,7 @@ def test_a_version_without_a_reference_is_said_to_have_none(platform, sample, un
     monitor = platform.monitor()
     platform.send(sample(500))
     until(lambda: statuses(monitor) == ["unknown"])
-    until(lambda: [a.type for a in monitor.client.alerts()] == ["reference_missing"])
+    until(lambda: types_of_alerts(monitor) == ["reference_missing"])
     assert "drift_reference_missing" in metrics_of(monitor)
 
 
@@ -103,6 +107,17 @@ def test_a_promotion_whose_errors_rise_is_taken_back(platform, reference, sample
     (newest, *_) = platform.registry.history("digits")
     assert newest.kind == "rollback"
     assert "error_rate" in newest.reason
+    until(lambda: "rollback" in types_of_alerts(monitor))
+    platform.register(profile=reference)
+    until(lambda: platform.registry.tagged("digits").version == "3")
+
+    def is_over_after_another_window():
+        before = len(statuses(monitor))
+        platform.send(sample(500, seed=4), version="3")
+        until(lambda: len(statuses(monitor)) == before + 1)
+        return "rollback" not in types_of_alerts(monitor)
+
+    until(is_over_after_another_window)
 
 
 def test_drift_alone_takes_no_promotion_back(platform, reference, sample, until):
