@@ -26,7 +26,7 @@ def up(
     threads: Annotated[int, typer.Option(min=1, max=256, help="Of each trainer's PyTorch.")] = 1,
     backend: Annotated[Backend, typer.Option(help="What computes the answers.")] = "onnx",
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Run Prometheus too, if it is on the PATH.")
+        bool, typer.Option("--prometheus", help="Run Prometheus too; it must be on the PATH.")
     ] = False,
     detach: Annotated[
         bool, typer.Option("--detach/--no-detach", help="Return when all is ready.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from services.cli.connection import Connection
 from services.cli.doctor.finding import Finding
@@ -44,6 +45,8 @@ def _bundle(registry: RegistryClient, model: RegisteredModel) -> Iterator[Findin
                 return
             problem = f"The bytes of its bundle no longer have the digest {digest}."
         except RemoteError as error:
+            if error.status == HTTPStatus.FORBIDDEN:  # of the asker's token, not of the bundle
+                raise
             problem = f"Its bundle can't be verified: {error}"
     yield Finding(
         "error",
