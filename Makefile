@@ -33,7 +33,7 @@ demo-engine: $(READY) ## The engine alone: train, stop, resume to the same bits,
 .PHONY: test
 test: $(READY) ## Run the tests, with branch coverage of the library
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not chaos and not security" --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not chaos and not security" --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the tests that take minutes (compilation, soak, races)

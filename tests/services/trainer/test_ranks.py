@@ -15,6 +15,8 @@ from services.trainer.samples.digits import DigitNet, load_digits
 from utils.service.packing import unpack
 from utils.training.engine.checkpoint.file import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SLOW_MODEL = {"entry_point": "slow_digits:build_model"}
 
 
@@ -28,7 +30,6 @@ def test_a_job_over_two_ranks_becomes_a_model(platform, trainer, make_job):
     assert len(platform.registry.list_models(name="ranks").items) == 1
 
 
-@pytest.mark.slow
 def test_a_job_with_shards_becomes_a_model_that_answers_as_its_checkpoint(
     platform, trainer, make_job
 ):
@@ -50,7 +51,6 @@ def test_a_job_with_shards_becomes_a_model_that_answers_as_its_checkpoint(
         torch.testing.assert_close(torch.from_numpy(answers), model(images), rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_job_with_shards_goes_on_from_its_newest_checkpoint_elsewhere(
     platform, two_trainers, make_job
 ):
@@ -75,7 +75,6 @@ def test_a_job_over_several_nodes_is_refused_in_a_sentence(platform, trainer, ma
     assert done.attempt == 1
 
 
-@pytest.mark.slow
 def test_a_killed_rank_is_started_again_within_the_attempt(platform, trainer, make_job):
     config = make_job("rank-killed", model=SLOW_MODEL)
     job = platform.scheduler.submit("training", config, resources={"gpus": 2})

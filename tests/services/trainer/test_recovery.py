@@ -6,6 +6,10 @@ import os
 import signal
 import time
 
+import pytest
+
+pytestmark = pytest.mark.slow  # `make chaos` has the same faults on a whole platform
+
 SLOW = {"entry_point": "slow_digits:build_model"}
 
 

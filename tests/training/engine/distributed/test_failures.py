@@ -47,6 +47,7 @@ def test_a_broken_connection_without_a_word_means_a_lost_rank(monkeypatch):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
 
 
+@pytest.mark.slow
 def test_a_killed_rank_costs_no_more_than_the_way_from_the_last_checkpoint(runs, tmp_path):
     orders = [order(tmp_path, 2, seconds=0.02, resume_from="auto", **DISTURBED)]
     process = start(tmp_path, orders, "--max-restarts", "1")
