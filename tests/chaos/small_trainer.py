@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
-from services.trainer import supervision
+from services.trainer.group import nodes
 from services.trainer.settings import PREFIX, TrainerSettings
 from services.trainer.worker import serve
 from utils.service.settings import read_settings
 
 if __name__ == "__main__":
-    supervision.command = lambda _: [sys.executable, str(Path(__file__).with_name("small_run.py"))]
-    sys.exit(serve(read_settings(TrainerSettings, PREFIX)))
+    small_run = [sys.executable, str(Path(__file__).with_name("small_run.py"))]
+    with patch.object(nodes, "command", lambda _: small_run):
+        sys.exit(serve(read_settings(TrainerSettings, PREFIX)))
