@@ -7,6 +7,7 @@ import os
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from services.registry.metrics import RegistryMetrics
 from services.registry.retention import Retention
 from services.registry.settings import RegistrySettings
 from services.registry.stores import Stores, guard_of
+from services.trainer.run.checkpoints import fetch_newest
 from utils.service.artifacts import UnknownArtifactError
 from utils.service.auth import write_tokens
 from utils.service.contracts.models import CheckpointUpload, Fence, ModelRegistration
@@ -467,6 +469,24 @@ def test_over_http_the_two_newest_are_listed_and_loaded(callers, beside, served_
         trainer.save_checkpoint(job.job_id, again)
     assert save_over_http(trainer, job, file_of(tmp_path, 1), 4) == one
     assert callers["reader"].checkpoints(job.job_id + 1) == []
+
+
+@pytest.mark.parametrize("harm", ["damaged", "missing"])
+def test_a_trainer_goes_on_from_the_checkpoint_before_a_harmed_one(
+    callers, beside, served_job, tmp_path, harm
+):
+    trainer, job = callers["trainer"], served_job
+    for step in (1, 2, 3):
+        newest = save_over_http(trainer, job, file_of(tmp_path, step), step)
+    (stored,) = (tmp_path / "store").rglob(newest)
+    if harm == "damaged":
+        stored.write_bytes(b"x" * 1000)
+    else:
+        stored.unlink()
+    running = SimpleNamespace(registry=trainer, order=job)
+    assert fetch_newest(running, tmp_path / "fetched", max_bytes=10_000)
+    (fetched,) = (tmp_path / "fetched").iterdir()
+    assert fetched.read_bytes() == (tmp_path / "checkpoint_step2.pt").read_bytes()
 
 
 def test_a_model_may_refer_to_a_checkpoint_that_was_about_to_go(
