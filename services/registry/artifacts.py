@@ -14,9 +14,12 @@ from services.registry.metrics import RegistryMetrics
 from utils.service.artifacts import CHUNK_BYTES, ArtifactError, ArtifactStore
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, role
+from utils.training.job_queue.checkpoints import CheckpointStore
 
 OFFSET = "Upload-Offset"
 LENGTH = "Upload-Length"
+KIND = "Upload-Kind"
+CHECKPOINT = "checkpoint"
 _MAX_DIGITS = 18  # of a number in a header
 
 
@@ -26,17 +29,24 @@ class ArtifactPath(BaseModel):
     digest: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-def routes(store: ArtifactStore, metrics: RegistryMetrics, max_bytes: int) -> APIBlueprint:
+def routes(
+    store: ArtifactStore, checkpoints: CheckpointStore, metrics: RegistryMetrics, max_bytes: int
+) -> APIBlueprint:
     """The artifacts' routes."""
     api = APIBlueprint("artifacts", __name__, url_prefix="/v1/artifacts")
 
     @api.get("/<digest>", security=BEARER)
     @role("reader")
     def download(path: ArtifactPath) -> Response:
-        """Read an artifact, from any byte on (``Range: bytes=N-``); HEAD tells size or offset."""
-        if request.method == "HEAD" and not store.has(path.digest):
-            headers = {OFFSET: str(store.staged_bytes(path.digest))}
-            return Response(status=HTTPStatus.NOT_FOUND, headers=headers)
+        """Read an artifact, from any byte on (``Range: bytes=N-``); HEAD tells size or offset.
+
+        What HEAD finds stays for a day, in which the caller may refer to it.
+        """
+        if request.method == "HEAD":
+            checkpoints.keep(path.digest)  # before the look: it may be being removed
+            if not store.has(path.digest):
+                headers = {OFFSET: str(store.staged_bytes(path.digest))}
+                return Response(status=HTTPStatus.NOT_FOUND, headers=headers)
         size = store.size(path.digest)
         start = _start(size)
         response = Response(
@@ -56,9 +66,15 @@ def routes(store: ArtifactStore, metrics: RegistryMetrics, max_bytes: int) -> AP
     def upload(path: ArtifactPath) -> tuple[Response, int]:
         """Add bytes at ``Upload-Offset``; with ``Upload-Length`` reached, verify and keep.
 
-        A body that ends early leaves what came, and HEAD tells where to go on.
+        A body that ends early leaves what came, and HEAD tells where to go on. With ``Upload-Kind:
+        checkpoint`` it may be removed when no job goes on from it; anything else stays.
         """
         request.max_content_length = max_bytes
+        is_checkpoint = request.headers.get(KIND) == CHECKPOINT
+        if is_checkpoint:
+            checkpoints.keep(path.digest)
+        else:
+            checkpoints.keep_for_good(path.digest)
         if store.has(path.digest):
             return jsonify(digest=path.digest, bytes=store.size(path.digest)), HTTPStatus.OK.value
         length = _number(LENGTH)
@@ -67,6 +83,8 @@ def routes(store: ArtifactStore, metrics: RegistryMetrics, max_bytes: int) -> AP
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The artifact has {length} bytes, the limit here is {max_bytes}.",
             )
+        if is_checkpoint:
+            checkpoints.expect(path.digest)
         try:
             staged = store.append(path.digest, _number(OFFSET), _chunks(request.stream), length)
         except ArtifactError as error:

@@ -1,4 +1,4 @@
-"""The newest checkpoint of a job: what another trainer goes on from."""
+"""The newest checkpoints of a job: what another trainer goes on from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from services.registry.stores import Stores, guard_of
 from utils.service.answers import answer, no_content, schema_of
-from utils.service.artifacts import UnknownArtifactError
 from utils.service.contracts.models import CheckpointUpload
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, role
@@ -23,8 +22,8 @@ class JobPath(BaseModel):
     job_id: int = Field(ge=1)
 
 
-def routes(stores: Stores) -> APIBlueprint:
-    """The routes of jobs' checkpoints."""
+def routes(stores: Stores, keep: int) -> APIBlueprint:
+    """The routes of jobs' checkpoints, of which so many are kept."""
     api = APIBlueprint("checkpoints", __name__, url_prefix="/v1/jobs")
 
     @api.put("/<int:job_id>/checkpoint", security=BEARER)
@@ -36,10 +35,14 @@ def routes(stores: Stores) -> APIBlueprint:
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 f"The fence is of job {body.fence.job_id}, the checkpoint of {path.job_id}.",
             )
-        if not stores.artifacts.has(body.digest):
-            raise UnknownArtifactError(f"{body.digest} is not in the store; upload it first.")
-        store = stores.checkpoints.guarded_by(guard_of(body.fence))
-        store.save(path.job_id, body.digest, body.file_name, body.step)
+        stores.checkpoints.guarded_by(guard_of(body.fence)).save(
+            path.job_id,
+            body.digest,
+            body.file_name,
+            body.step,
+            keep=keep,
+            check=lambda: stores.check_artifact(body.digest),
+        )
         return no_content()
 
     @api.get("/<int:job_id>/checkpoint", security=BEARER, responses={200: schema_of(JobCheckpoint)})
@@ -50,5 +53,15 @@ def routes(stores: Stores) -> APIBlueprint:
         if found is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, f"Job {path.job_id} has no checkpoint.")
         return answer(JobCheckpoint, found)
+
+    @api.get(
+        "/<int:job_id>/checkpoints",
+        security=BEARER,
+        responses={200: schema_of(list[JobCheckpoint])},
+    )
+    @role("reader")
+    def listing(path: JobPath) -> Response:
+        """Read which checkpoints of a job are kept, the newest first."""
+        return answer(list[JobCheckpoint], list(stores.checkpoints.of_job(path.job_id)))
 
     return api

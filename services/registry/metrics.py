@@ -22,6 +22,9 @@ class RegistryMetrics:
         self.artifact_bytes = self._counter(
             "model_artifact_bytes_total", "Bytes of artifacts moved.", ["direction"]
         )
+        self.removed_bytes = self._counter(
+            "model_checkpoint_removed_bytes_total", "Bytes of checkpoints removed.", []
+        )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

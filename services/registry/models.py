@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from services.registry.metrics import RegistryMetrics
 from services.registry.stores import Stores, guard_of
 from utils.service.answers import answer, page_schema_of, schema_of
-from utils.service.artifacts import UnknownArtifactError
 from utils.service.contracts.jobs import MODEL_NAME
 from utils.service.contracts.models import (
     CompareQuery,
@@ -59,10 +58,7 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         before = _of_run(stores, body)
         if before is not None:
             return answer(RegisteredModel, before, HTTPStatus.OK)
-        if not stores.artifacts.has(body.bundle_digest):
-            raise UnknownArtifactError(
-                f"The bundle {body.bundle_digest} is not in the store; upload it first."
-            )
+        stores.check_artifact(body.bundle_digest)
         registered = _register(stores, body)
         metrics.registered.labels(body.name).inc()
         return answer(RegisteredModel, registered, HTTPStatus.CREATED)
@@ -143,7 +139,8 @@ def _of_run(stores: Stores, body: ModelRegistration) -> RegisteredModel | None:
 
 def _register(stores: Stores, body: ModelRegistration) -> RegisteredModel:
     """Take the version asked for, or the next whole number."""
-    models = stores.models.guarded_by(guard_of(body.fence))
+    digests = [body.bundle_digest, *filter(None, [body.checkpoint_digest])]
+    models = stores.models.guarded_by(stores.holding(digests, guard_of(body.fence)))
     size = stores.artifacts.size(body.bundle_digest)
     for attempt in range(_TRIES):
         try:

@@ -19,6 +19,8 @@ class RegistrySettings(WebSettings):
     store_url: str  # a folder, or any fsspec URL
     staging_folder: Path  # uploads under way
     max_artifact_bytes: int = Field(8 * 1024**3, ge=1024)
+    keep_checkpoints: int = Field(2, ge=0)  # the newest of each job; 0: all
+    keep_checkpoints_days: float = Field(7, ge=0)  # after a job's end; 0: as long as the job
 
     @property
     def folders(self) -> dict[str, Path]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from services.registry.promotions import PromotionBell
 from services.registry.settings import RegistrySettings
-from utils.service.artifacts import ArtifactStore
+from utils.service.artifacts import ArtifactStore, UnknownArtifactError
 from utils.service.contracts.models import Fence
 from utils.training.database import Guard, open_database, unguarded
 from utils.training.experiment_db import ExperimentDB
-from utils.training.job_queue.checkpoints import CheckpointStore
+from utils.training.job_queue.checkpoints import CheckpointStore, hold
 from utils.training.job_queue.claims import fence
 from utils.training.model_registry import ModelRegistry
 from utils.training.promotion_gate import VerdictStore
@@ -51,6 +52,22 @@ class Stores:
         """Raise where the database does not answer."""
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+    def check_artifact(self, digest: str) -> None:
+        """Raise an UnknownArtifactError, a LookupError, where an artifact is not in the store."""
+        if not self.artifacts.has(digest):
+            raise UnknownArtifactError(f"{digest} is not in the store; upload it first.")
+
+    def holding(self, digests: Collection[str], guard: Guard) -> Guard:
+        """A guard that asks another, and keeps artifacts in the store until its write has ended."""
+
+        def check(connection: Connection) -> None:
+            guard(connection)
+            hold(connection, digests)
+            for digest in digests:
+                self.check_artifact(digest)
+
+        return check
 
 
 def guard_of(given: Fence | None) -> Guard:

@@ -34,6 +34,7 @@ PERMISSIONS = {
         "GET /v1/artifacts/{digest}/verification": "admin",
         "GET /v1/jobs/{job_id}/checkpoint": "reader",
         "PUT /v1/jobs/{job_id}/checkpoint": "trainer",
+        "GET /v1/jobs/{job_id}/checkpoints": "reader",
         "GET /v1/models": "reader",
         "POST /v1/models": "trainer",
         "GET /v1/models/compare": "reader",

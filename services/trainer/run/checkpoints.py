@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from http import HTTPStatus
 from pathlib import Path
 
 from services.trainer.run.job import RunningJob
 from services.trainer.run.sending import Sender
 from utils.service.clients.registry import DigestError
 from utils.service.contracts.models import CheckpointUpload
+from utils.service.http import RemoteError
 from utils.service.packing import pack, unpack
 from utils.training.engine.checkpoint.folder import CheckpointFolder
 from utils.training.engine.checkpoint.retention import StoredCheckpoint
 from utils.training.engine.checkpoint.whole import files_of
+from utils.training.job_queue import JobCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class CheckpointUploader(Sender):
         path = self._staged(newest)
         if path is None:
             return
-        digest = self._job.registry.upload(path)
+        digest = self._job.registry.upload(path, is_checkpoint=True)
         self._job.registry.save_checkpoint(
             self._job.order.job_id,
             CheckpointUpload(
@@ -80,22 +83,33 @@ class CheckpointUploader(Sender):
 def fetch_newest(job: RunningJob, folder: Path, max_bytes: int) -> bool:
     """Put the job's newest checkpoint where the engine looks for it; False where there is none.
 
-    One whose bytes changed in the store is no use to any attempt: the training begins again.
+    One that is damaged or missing in the store is passed over for the one before.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    newest = job.registry.newest_checkpoint(job.order.job_id)
-    if newest is None:
-        return False
+    for checkpoint in job.registry.checkpoints(job.order.job_id):
+        arrived = _download(job, checkpoint, folder)
+        if arrived is None:
+            continue
+        if arrived.suffix == _PACKED:
+            unpack(arrived, folder, max_bytes=max_bytes)
+            arrived.unlink()
+        log.info("Going on from %s, step %d.", checkpoint.file_name, checkpoint.step)
+        return True
+    return False
+
+
+def _download(job: RunningJob, checkpoint: JobCheckpoint, folder: Path) -> Path | None:
+    """A checkpoint as it was saved; None where it is no use to any attempt."""
+    name = checkpoint.file_name
     try:
-        arrived = job.registry.download(newest.digest, folder / newest.file_name)
+        return job.registry.download(checkpoint.digest, folder / name)
     except DigestError as error:
-        log.warning("%s is damaged; the training begins again. %s", newest.file_name, error)
-        return False
-    if arrived.suffix == _PACKED:
-        unpack(arrived, folder, max_bytes=max_bytes)
-        arrived.unlink()
-    log.info("Going on from %s, step %d.", newest.file_name, newest.step)
-    return True
+        log.warning("%s is damaged; it is passed over. %s", name, error)
+    except RemoteError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        log.warning("%s is missing; it is passed over. %s", name, error)
+    return None
 
 
 def _link(source: Path, target: Path) -> None:

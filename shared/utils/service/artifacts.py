@@ -131,6 +131,16 @@ class ArtifactStore:
             actual.update(chunk)
         return actual.hexdigest() == digest
 
+    def remove(self, digest: str) -> int:
+        """Remove an artifact, and return its size in bytes; 0 where it is not here."""
+        path = self._path(digest)
+        try:
+            size = int(self._files.size(path))
+            self._files.rm_file(path)
+        except FileNotFoundError:
+            return 0
+        return size
+
     def _take_in(self, part: Path, path: str) -> None:
         """Copy beside the final name, then rename: no reader ever sees half a file."""
         arriving = f"{path}.arriving"

@@ -42,8 +42,11 @@ class RegistryClient:
     def __init__(self, service: ServiceClient) -> None:
         self._service = service
 
-    def upload(self, path: Path) -> str:
-        """Bring a file into the store, from where an earlier try stopped; return its digest."""
+    def upload(self, path: Path, *, is_checkpoint: bool = False) -> str:
+        """Bring a file into the store, from where an earlier try stopped; return its digest.
+
+        A checkpoint is removed from the store when no job can go on from it any more.
+        """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         length = path.stat().st_size
@@ -52,7 +55,7 @@ class RegistryClient:
             if offset is None:
                 return digest
             try:
-                self._send(path, digest, offset, length)
+                self._send(path, digest, offset, length, is_checkpoint)
             except (UnreachableError, RemoteError) as error:
                 refused = isinstance(error, RemoteError) and error.status != HTTPStatus.CONFLICT
                 if refused or last == _UPLOAD_TRIES - 1:
@@ -69,8 +72,10 @@ class RegistryClient:
             return int(error.headers.get("Upload-Offset", "0"))
         return None
 
-    def _send(self, path: Path, digest: str, offset: int, length: int) -> None:
+    def _send(self, path: Path, digest: str, offset: int, length: int, is_checkpoint: bool) -> None:
         headers = {"Upload-Offset": str(offset), "Upload-Length": str(length)}
+        if is_checkpoint:
+            headers["Upload-Kind"] = "checkpoint"
         self._service.call(
             "PUT", f"/v1/artifacts/{digest}", content=_from(path, offset), headers=headers
         )
@@ -217,6 +222,10 @@ class RegistryClient:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
+
+    def checkpoints(self, job_id: int) -> list[JobCheckpoint]:
+        """A job's checkpoints that are kept, the newest first."""
+        return self._get(f"/v1/jobs/{job_id}/checkpoints", list[JobCheckpoint])
 
     def _get(self, path: str, kind: Any, query: dict[str, Any] | None = None) -> Any:
         given = {name: value for name, value in (query or {}).items() if value is not None}
