@@ -213,7 +213,7 @@ def logs(
 
 
 def upload(
-    path: Annotated[Path, typer.Argument(help="A file, or a folder, which is packed.", exists=True)],
+    path: Annotated[Path, typer.Argument(help="A file, or a folder to pack.", exists=True)],
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
