@@ -3,6 +3,10 @@
 All servers have the same model and take the same body; they are asked in turns. The gateway checks
 tokens, rates, shapes and ranges, counts, traces and tells the monitor; the plain one does not.
 TorchServe alone, asked as the gateway asks it, is what its back end can't fall below.
+
+Requests come with pauses, as users send them, and again back to back. Three processes answer behind
+the gateway, one after the other: at each, a core that slept must wake, which takes longer the
+longer it slept. Asked back to back, the one process of the plain server never sleeps.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ from utils.service.embedded.child import free_port
 from utils.service.embedded.valkey import ValkeyServer
 from utils.training.database import open_database
 
-ROUNDS = 20
+ROUNDS = 12
 REQUESTS = 50  # of a round
+PAUSE_SECONDS = 0.01
 WARM_UP = 100
 
 Ask = Callable[[], object]
@@ -51,12 +56,22 @@ def run() -> list[Figure]:
             url = stack.enter_context(gateway(folder, registry_url, redis_url, backend))
             asks[backend] = asking(f"{url}/v2/models/digits/infer", bundle)
         asks["alone"] = stack.enter_context(torchserve_alone(folder, bundle))
-        milliseconds = in_turns(asks)
-    plain_milliseconds = milliseconds["plain"]
+        paced, at_once = in_turns(asks, PAUSE_SECONDS), in_turns(asks, 0)
     return [
-        *figures("gateway with ONNX Runtime", milliseconds["onnx"], plain_milliseconds, None),
-        *figures("gateway with TorchServe", milliseconds["torchserve"], plain_milliseconds, 2.5),
-        *figures("TorchServe alone", milliseconds["alone"], plain_milliseconds, None),
+        *comparison("", paced, at_most=2.5),
+        *comparison(", back to back", at_once, at_most=None),
+    ]
+
+
+def comparison(
+    pace: str, milliseconds: dict[str, list[float]], at_most: float | None
+) -> list[Figure]:
+    """What each takes, beside the plain server; the gateway with TorchServe has a bound."""
+    plain = milliseconds["plain"]
+    return [
+        *figures(f"gateway with ONNX Runtime{pace}", milliseconds["onnx"], plain, None),
+        *figures(f"gateway with TorchServe{pace}", milliseconds["torchserve"], plain, at_most),
+        *figures(f"TorchServe alone{pace}", milliseconds["alone"], plain, None),
     ]
 
 
@@ -85,8 +100,8 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[-1]
 
 
-def in_turns(asks: dict[str, Ask]) -> dict[str, list[float]]:
-    """Milliseconds of each request, round by round."""
+def in_turns(asks: dict[str, Ask], pause_seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of each request, round by round, with a pause before each."""
     for ask in asks.values():
         for _ in range(WARM_UP):
             ask()
@@ -94,6 +109,7 @@ def in_turns(asks: dict[str, Ask]) -> dict[str, list[float]]:
     for _ in range(ROUNDS):
         for name, ask in asks.items():
             for _ in range(REQUESTS):
+                time.sleep(pause_seconds)
                 start = time.perf_counter()
                 ask()
                 found[name].append((time.perf_counter() - start) * 1000)
