@@ -27,10 +27,14 @@ def platform(tmp_path_factory):
 @pytest.fixture(scope="package")
 def served(platform):
     """The platform with a version of the digits that it trained, promoted and serves."""
-    platform.scheduler["submitter"].submit("training", job_config())
+    scheduler = platform.scheduler["submitter"]
+    job = scheduler.submit("training", job_config())
     path = "/v2/models/digits/ready"
     deadline = time.monotonic() + 180
-    while platform.send("serving", "GET", path, "reader").status_code != 200:
+    while (
+        not scheduler.get_job(job.job_id).is_finished
+        or platform.send("serving", "GET", path, "reader").status_code != 200
+    ):
         assert time.monotonic() < deadline, "the digits are not served"
         time.sleep(0.2)
     return platform
