@@ -28,13 +28,15 @@ def steps(checkpoints, job_id):
 
 
 @pytest.mark.parametrize("keep", [1, 2, 0])
-def test_the_checkpoint_of_most_steps_is_the_newest(checkpoints, job_id, keep):
+def test_the_last_saved_is_the_newest_also_of_an_attempt_that_began_again(
+    checkpoints, job_id, keep
+):
     assert checkpoints.newest(job_id) is None
     save(checkpoints, job_id, 10, keep)
-    newest = save(checkpoints, job_id, 20, keep)
-    save(checkpoints, job_id, 5, keep)
+    save(checkpoints, job_id, 20, keep)
+    newest = save(checkpoints, job_id, 5, keep)
     found = checkpoints.newest(job_id)
-    assert (found.digest, found.step) == (newest, 20)
+    assert (found.digest, found.step) == (newest, 5)
 
 
 def test_so_many_stay_noted_as_are_to_be_kept(checkpoints, job_id, database_url):
@@ -42,10 +44,10 @@ def test_so_many_stay_noted_as_are_to_be_kept(checkpoints, job_id, database_url)
     save(checkpoints, other, 1, keep=2)
     for step in (10, 20, 15, 30, 30, 25):
         save(checkpoints, job_id, step, keep=2)
-    assert steps(checkpoints, job_id) == [30, 25]
+    assert steps(checkpoints, job_id) == [25, 30]
     assert steps(checkpoints, other) == [1]
     save(checkpoints, job_id, 7, keep=0)
-    assert steps(checkpoints, job_id) == [30, 25, 7]
+    assert steps(checkpoints, job_id) == [7, 25, 30]
 
 
 def test_what_is_not_there_is_not_noted(checkpoints, job_id):

@@ -45,7 +45,8 @@ checkpoint_artifact = Table(
     Column("kept_until", UtcDateTime, nullable=False),  # whatever refers to it
 )
 
-_NEWEST_FIRST = job_checkpoint.c.step.desc(), job_checkpoint.c.saved_at.desc()
+# By time, and not by step: an attempt that passed over damaged ones goes on from an earlier step.
+_NEWEST_FIRST = job_checkpoint.c.saved_at.desc(), job_checkpoint.c.step.desc()
 
 
 class CheckpointStore(Store):
@@ -61,7 +62,7 @@ class CheckpointStore(Store):
         keep: int,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        """Note a job's checkpoint, and forget all but the newest (of the most steps).
+        """Note a job's checkpoint, and forget all but the newest.
 
         Args:
             job_id: whose it is.
