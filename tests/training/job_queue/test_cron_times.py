@@ -156,6 +156,7 @@ def test_the_zones_change_their_clocks_twice_a_year():
     assert len(WINDOWS) == 3 * 2 * 10
 
 
+@pytest.mark.slow
 def test_every_change_of_the_clock_agrees_with_the_walk():
     for zone, change in WINDOWS:
         for text in FIXED + FOLLOWING:
