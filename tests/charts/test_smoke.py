@@ -11,6 +11,8 @@ import pytest
 from services.cli.stack.stack import Stack
 from tests.charts.smoke import smoke
 
+pytestmark = pytest.mark.slow  # a whole platform, which `make demo` starts too
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
@@ -40,7 +42,6 @@ def test_the_smoke_test_goes_round_the_loop(stack):
     _goes_round(stack)
 
 
-@pytest.mark.slow
 def test_the_smoke_test_can_be_run_again_whether_the_next_version_is_better_or_not(stack):
     for _ in range(2):
         _goes_round(stack)

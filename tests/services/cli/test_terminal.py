@@ -76,6 +76,7 @@ def terminal(stack):
         one.end()
 
 
+@pytest.mark.slow
 def test_a_job_is_a_bar_that_leaves_a_sentence(terminal, trained):
     words = ("submit", "--sample", "digits", "--model-name", "seen", "--epochs", "30")
     seen = terminal(*words, "--reason", "[bold]a[/x] test", "--watch")
@@ -98,6 +99,7 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(terminal, trained, stac
     call("watch", job, folder=stack.folder)
 
 
+@pytest.mark.slow
 def test_a_stack_is_a_live_table_and_ctrl_c_leaves_nothing(terminal, tmp_path):
     folder = tmp_path / "stack"
     seen = terminal("up", "--folder", folder, folder=folder)
