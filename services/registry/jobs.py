@@ -41,7 +41,7 @@ def routes(stores: Stores, keep: int) -> APIBlueprint:
             body.file_name,
             body.step,
             keep=keep,
-            check=lambda: stores.check_artifact(body.digest),
+            check=lambda: stores.require_artifact(body.digest),
         )
         return no_content()
 

@@ -58,8 +58,7 @@ def routes(stores: Stores, metrics: RegistryMetrics) -> APIBlueprint:
         before = _of_run(stores, body)
         if before is not None:
             return answer(RegisteredModel, before, HTTPStatus.OK)
-        stores.check_artifact(body.bundle_digest)
-        registered = _register(stores, body)
+        registered = _register(stores, body, stores.require_artifact(body.bundle_digest))
         metrics.registered.labels(body.name).inc()
         return answer(RegisteredModel, registered, HTTPStatus.CREATED)
 
@@ -137,11 +136,10 @@ def _of_run(stores: Stores, body: ModelRegistration) -> RegisteredModel | None:
     return page.items[0] if page.items else None
 
 
-def _register(stores: Stores, body: ModelRegistration) -> RegisteredModel:
+def _register(stores: Stores, body: ModelRegistration, size: int) -> RegisteredModel:
     """Take the version asked for, or the next whole number."""
     digests = [body.bundle_digest, *filter(None, [body.checkpoint_digest])]
     models = stores.models.guarded_by(stores.holding(digests, guard_of(body.fence)))
-    size = stores.artifacts.size(body.bundle_digest)
     for attempt in range(_TRIES):
         try:
             model_id = models.register_model(

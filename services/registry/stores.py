@@ -53,10 +53,17 @@ class Stores:
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
-    def check_artifact(self, digest: str) -> None:
-        """Raise an UnknownArtifactError, a LookupError, where an artifact is not in the store."""
-        if not self.artifacts.has(digest):
-            raise UnknownArtifactError(f"{digest} is not in the store; upload it first.")
+    def require_artifact(self, digest: str) -> int:
+        """The size in bytes of an artifact that is to be referred to.
+
+        Raises:
+            UnknownArtifactError: a LookupError; it is not in the store.
+        """
+        try:
+            return self.artifacts.size(digest)
+        except UnknownArtifactError:
+            text = f"{digest} is not in the store; upload it first."
+            raise UnknownArtifactError(text) from None
 
     def holding(self, digests: Collection[str], guard: Guard) -> Guard:
         """A guard that asks another, and keeps artifacts in the store until its write has ended."""
@@ -65,7 +72,7 @@ class Stores:
             guard(connection)
             hold(connection, digests)
             for digest in digests:
-                self.check_artifact(digest)
+                self.require_artifact(digest)
 
         return check
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.trainer.settings import TrainerSettings
+from utils.training.arguments import is_whole
 from utils.training.errors import InvalidConfigError
 
 RUN = "services.trainer.run"
@@ -96,4 +97,4 @@ def _joining(rendezvous: Rendezvous, size: Size) -> list[str]:
 
 
 def _is_count(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return is_whole(value, least) and value <= most

@@ -60,7 +60,7 @@ class Replica:
             f"checkpoint_step{step}.pt",
             step,
             keep=keep,
-            check=lambda: self.stores.check_artifact(digest),
+            check=lambda: self.stores.require_artifact(digest),
         )
 
     def save(self, job, step, keep=2):
@@ -80,15 +80,19 @@ class Replica:
             assert all(map(self.stores.artifacts.verify, self.noted(job)))
 
 
+def settings_in(folder, database_url, staging="staging"):
+    return RegistrySettings(
+        tokens_file=folder / "tokens.json",
+        database_url=database_url,
+        store_url=str(folder / "store"),
+        staging_folder=folder / staging,
+    )
+
+
 @pytest.fixture
 def settings(tmp_path, database_url):
     write_tokens(tmp_path / "tokens.json", [])
-    return RegistrySettings(
-        tokens_file=tmp_path / "tokens.json",
-        database_url=database_url,
-        store_url=str(tmp_path / "store"),
-        staging_folder=tmp_path / "staging",
-    )
+    return settings_in(tmp_path, database_url)
 
 
 @pytest.fixture
@@ -423,14 +427,7 @@ def test_the_loop_runs_unless_everything_is_kept(settings, monkeypatch):
 
 @pytest.fixture
 def beside(served, tmp_path, postgres_url):
-    return Replica(
-        RegistrySettings(
-            tokens_file=tmp_path / "tokens.json",
-            database_url=postgres_url,
-            store_url=str(tmp_path / "store"),
-            staging_folder=tmp_path / "staging-2",
-        )
-    )
+    return Replica(settings_in(tmp_path, postgres_url, "staging-2"))
 
 
 @pytest.fixture

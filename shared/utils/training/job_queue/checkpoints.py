@@ -74,11 +74,7 @@ class CheckpointStore(Store):
         """
         values = {"file_name": file_name, "step": step, "saved_at": utc_now()}
         with self._writing() as connection:
-            connection.execute(
-                update(checkpoint_artifact)
-                .where(checkpoint_artifact.c.digest == digest)
-                .values(kept_until=utc_now())
-            )
+            _keep_until(connection, digest, utc_now())  # from here on the record keeps it
             check()
             connection.execute(
                 conflict_insert(connection, job_checkpoint)
@@ -122,9 +118,8 @@ class CheckpointStore(Store):
 
     def keep(self, digest: str) -> None:
         """Somebody relies on an artifact; it stays for a while, in which a record may follow."""
-        statement = update(checkpoint_artifact).where(checkpoint_artifact.c.digest == digest)
         with self._engine.begin() as connection:
-            connection.execute(statement.values(kept_until=utc_now() + UNRECORDED_FOR))
+            _keep_until(connection, digest, utc_now() + UNRECORDED_FOR)
 
     def keep_for_good(self, digest: str) -> None:
         """An artifact is something else than a checkpoint too: it is never removed."""
@@ -174,6 +169,12 @@ def _forget_all_but(connection: Connection, job_id: int, keep: int) -> None:
     of_job = job_checkpoint.c.job_id == job_id
     newest = select(job_checkpoint.c.digest).where(of_job).order_by(*_NEWEST_FIRST).limit(keep)
     connection.execute(delete(job_checkpoint).where(of_job, job_checkpoint.c.digest.not_in(newest)))
+
+
+def _keep_until(connection: Connection, digest: str, time: datetime) -> None:
+    """Set a removable artifact's time, and lock it until the transaction has ended."""
+    row = update(checkpoint_artifact).where(checkpoint_artifact.c.digest == digest)
+    connection.execute(row.values(kept_until=time))
 
 
 def _drop(connection: Connection, digest: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
+from utils.training.arguments import is_whole
 from utils.training.engine.data.fetch import KeyedBatches
 from utils.training.engine.data.sampler import EpochSampler
 from utils.training.engine.data.workers import WorkerStart, signals_held_back
@@ -198,7 +199,7 @@ def refuse_unsuitable(dataset: Any, batch_size: int) -> None:
         TypeError: the dataset has no length or no items.
         ValueError: the dataset is empty, or the batch size no whole number from 1 up.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    if not is_whole(batch_size, 1):
         raise ValueError(f"batch_size is {batch_size!r}, allowed is a whole number from 1 up.")
     if isinstance(dataset, str | bytes):
         raise TypeError(
