@@ -36,6 +36,7 @@ class Order(BaseModel):
     entry_points: tuple[str, ...]
     max_artifact_bytes: int
     threads: int
+    gpus: int  # that this node is said to have; 0: it may have none
     num_nodes: int
     is_leader: bool  # of the nodes: the first rank must be here
 
@@ -56,6 +57,7 @@ class Order(BaseModel):
             entry_points=settings.entry_points,
             max_artifact_bytes=settings.max_artifact_bytes,
             threads=settings.threads,
+            gpus=settings.gpus or 0,
             num_nodes=num_nodes,
             is_leader=not settings.follows,
         )

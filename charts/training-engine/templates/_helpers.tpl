@@ -59,6 +59,16 @@ helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version | 
 {{- end }}
 {{- end }}
 
+{{/* What a pod pulls its images with. */}}
+{{- define "training-engine.imagePullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The security context of a pod, by its user's id: Pod Security's "restricted". */}}
 {{- define "training-engine.podSecurityContext" -}}
 runAsNonRoot: true

@@ -18,6 +18,7 @@ from services.trainer.run.exporting import run_export
 from services.trainer.run.failures import is_worth_another_try, sentence_of
 from services.trainer.run.job import RunningJob
 from services.trainer.run.ranks import end_with_the_others, rank, require_first_on_leader
+from services.trainer.run.resources import require_gpus
 from services.trainer.run.training import follow_training, run_training
 from utils.service.contracts.jobs import EvaluationJob, ExportJob, TrainingJob
 from utils.service.logs import tracing
@@ -65,6 +66,7 @@ def _outcome(order: Order, folder: Path) -> Outcome | None:
 def _do(job: RunningJob) -> dict[str, object]:
     config = job.order.config
     if job.order.job_type == "training":
+        require_gpus(job.order)
         training = TrainingJob.model_validate(config)
         return follow_training(job, training) if rank() else run_training(job, training)
     if job.order.job_type == "evaluation":

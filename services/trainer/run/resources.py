@@ -9,8 +9,30 @@ from typing import TypedDict
 
 import torch
 
+from services.trainer.order import Order
+from utils.training.errors import TrainingError
+
 _KIB_IN_MIB = 1024
 _BYTES_IN_MIB = 1024**2
+
+
+class MissingGpusError(TrainingError, OSError):
+    """A node that lacks GPUs it is said to have: another node, or a later attempt, may do."""
+
+
+def require_gpus(order: Order) -> None:
+    """Refuse to train on the processor where GPUs are meant.
+
+    Raises:
+        MissingGpusError: an OSError; PyTorch sees fewer GPUs than the trainer was told of.
+    """
+    seen = torch.cuda.device_count() if order.gpus and torch.cuda.is_available() else 0
+    if seen < order.gpus:
+        raise MissingGpusError(
+            f"PyTorch sees {seen} GPUs here, and TRAINING_TRAINER_GPUS is {order.gpus}; see to the "
+            "node's driver and device plugin, and that the image is built for CUDA, or take the "
+            "setting away to train on processors."
+        )
 
 
 class Usage(TypedDict, total=False):

@@ -16,11 +16,8 @@ spec:
   serviceAccountName: {{ include "training-engine.component" (list $ "trainer") }}
   automountServiceAccountToken: false
   enableServiceLinks: false  # their variables would be taken for settings
-  {{- with $.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
+  {{- with include "training-engine.imagePullSecrets" $ }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- if $pool.priorityClassName }}
   priorityClassName: {{ $pool.priorityClassName }}
