@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from utils.service import packing
 from utils.service.artifacts import ArtifactError, ArtifactStore, UnknownArtifactError
 from utils.service.packing import PackingError, pack, unpack
 
@@ -121,6 +122,38 @@ def test_a_packed_folder_unpacks_to_itself(folder, tmp_path):
     unpack(tmp_path / "1.tar", tmp_path / "out", max_bytes=1000)
     assert (tmp_path / "out" / "configs" / "a.json").read_text() == "{}"
     assert pack(tmp_path / "out", tmp_path / "2.tar") == pack(folder, tmp_path / "1.tar")
+
+
+def test_links_to_files_are_packed_as_the_files(folder, tmp_path):
+    whole = pack(folder, tmp_path / "1.tar")
+    page = folder / "configs" / "a.json"
+    page.rename(tmp_path / "kept.json")
+    page.symlink_to(tmp_path / "kept.json")
+    assert pack(folder, tmp_path / "2.tar") == whole
+    os.link(tmp_path / "kept.json", folder / "configs" / "b.json")
+    os.link(tmp_path / "kept.json", folder / "configs" / "c.json")
+    pack(folder, tmp_path / "3.tar")
+    unpack(tmp_path / "3.tar", tmp_path / "out", max_bytes=1000)
+    assert (tmp_path / "out" / "configs" / "c.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("target", ["configs", "nothing"])
+def test_a_link_to_no_file_is_not_packed(folder, tmp_path, target):
+    (folder / "link").symlink_to(folder / target)
+    with pytest.raises(PackingError, match="link is a link to no file"):
+        pack(folder, tmp_path / "1.tar")
+
+
+def test_what_is_no_file_is_not_packed(folder, tmp_path):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(PackingError, match="'pipe', which is no plain file"):
+        pack(folder, tmp_path / "1.tar")
+
+
+def test_more_files_than_are_unpacked_are_not_packed(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "MAX_FILES", 2)
+    with pytest.raises(PackingError, match="more than 2 files"):
+        pack(folder, tmp_path / "1.tar")
 
 
 def hostile(tmp_path, name, kind=tarfile.REGTYPE, size=0, link=""):
