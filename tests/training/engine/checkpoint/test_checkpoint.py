@@ -688,15 +688,17 @@ def test_readers_meet_whole_checkpoints_while_a_writer_saves_and_clears(tmp_path
     thread = threading.Thread(target=train)
     thread.start()
     seen = []
-    while thread.is_alive():
-        state = reader.load(restore_rng=False)
-        weights = state["model_state_dict"]
-        epoch = weights["0.weight"][0, 0].item()
-        if seen or epoch == state["epoch"]:  # the very first file holds the initial weights
-            assert all((weights[name] == epoch).all() for name in ("0.weight", "1.running_mean"))
-            assert epoch == state["epoch"]
-            seen.append(epoch)
-    thread.join()
+    try:
+        while thread.is_alive():
+            state = reader.load(restore_rng=False)
+            weights = state["model_state_dict"]
+            epoch = weights["0.weight"][0, 0].item()
+            if seen or epoch == state["epoch"]:  # the very first file holds the initial weights
+                assert all((weights[name] == epoch).all() for name in ("0.weight", "1.running_mean"))
+                assert epoch == state["epoch"]
+                seen.append(epoch)
+    finally:
+        thread.join()
     writer.close()
 
     assert seen == sorted(seen)

@@ -180,6 +180,18 @@ def test_a_bare_pickle_is_refused_and_not_run(tmp_path):
     assert not marker.exists()
 
 
+def test_a_file_that_is_removed_while_it_is_read_is_missing(path, monkeypatch):
+    map_file = torch.UntypedStorage.from_file
+
+    def map_too_late(name, *arguments):
+        path.unlink()
+        return map_file(name, *arguments)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", map_too_late)
+    with pytest.raises(FileNotFoundError, match="was removed while it was read"):
+        read_checkpoint(path)
+
+
 def test_a_missing_file_is_no_corruption(tmp_path):
     for read in (read_checkpoint, read_metadata):
         with pytest.raises(FileNotFoundError):

@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Mapped tensors are private to the caller and outlive the file's deletion.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or it was removed meanwhile.
         CorruptCheckpointError: a byte was changed, cut off or added, or the file holds objects
             other than tensors and plain values, which are never built.
     """
@@ -92,6 +92,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} holds objects other than tensors and plain values, which could run code; "
             "it was not loaded."
         ) from error
+    except RuntimeError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(f"{path} was removed while it was read.") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
