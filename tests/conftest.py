@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -14,7 +13,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import coverage
 import psycopg
 import pytest
 import torch
@@ -23,21 +21,6 @@ from utils.service.embedded.postgres import PostgresServer
 from utils.training.database import open_database
 
 torch.set_num_threads(1)
-
-LIBRARY = Path(__file__).parent / "training"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """Measure coverage by the library's own tests alone: it would double the others' time."""
-    measurement = coverage.Coverage.current()
-    if measurement is None or item.path.is_relative_to(LIBRARY):
-        return (yield)
-    measurement.stop()
-    try:
-        return (yield)
-    finally:
-        measurement.start()
 
 
 @pytest.fixture(autouse=True)
