@@ -12,14 +12,11 @@ from pydantic import BaseModel, Field
 
 from services.registry.metrics import RegistryMetrics
 from utils.service.artifacts import CHUNK_BYTES, ArtifactError, ArtifactStore
+from utils.service.contracts.uploads import CHECKPOINT, KIND, LENGTH, OFFSET
 from utils.service.problems import ProblemError
 from utils.service.web import BEARER, role
 from utils.training.job_queue.checkpoints import CheckpointStore
 
-OFFSET = "Upload-Offset"
-LENGTH = "Upload-Length"
-KIND = "Upload-Kind"
-CHECKPOINT = "checkpoint"
 _MAX_DIGITS = 18  # of a number in a header
 
 

@@ -20,6 +20,7 @@ from utils.service.contracts.models import (
     PromotionRequest,
     RunCreation,
 )
+from utils.service.contracts.uploads import CHECKPOINT, KIND, LENGTH, OFFSET
 from utils.service.http import RemoteError, ServiceClient, UnreachableError
 from utils.training.errors import TrainingError
 from utils.training.experiment_db import MetricPoint, Run
@@ -45,22 +46,33 @@ class RegistryClient:
     def upload(self, path: Path, *, is_checkpoint: bool = False) -> str:
         """Bring a file into the store, from where an earlier try stopped; return its digest.
 
-        A checkpoint is removed from the store when no job can go on from it any more.
+        A checkpoint is removed from the store when no job can go on from it any more, unless the
+        same file comes as something else too.
+
+        Raises:
+            RemoteError: the registry refused.
+            UnreachableError: a ConnectionError; not all has arrived. Another call goes on from it.
         """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         length = path.stat().st_size
         for last in range(_UPLOAD_TRIES):
             offset = self._offset(digest)
-            if offset is None:
+            if offset is None and is_checkpoint:
                 return digest
             try:
-                self._send(path, digest, offset, length, is_checkpoint)
+                # Of what is there already no byte is sent, only the word that it stays.
+                start = length if offset is None else offset
+                if self._send(path, digest, start, length, is_checkpoint) == length:
+                    return digest
             except (UnreachableError, RemoteError) as error:
                 refused = isinstance(error, RemoteError) and error.status != HTTPStatus.CONFLICT
                 if refused or last == _UPLOAD_TRIES - 1:
                     raise
-        return digest
+        raise UnreachableError(
+            f"{path.name} was sent in {_UPLOAD_TRIES} tries and is not whole in the store; send it "
+            "again, it goes on from what arrived."
+        )
 
     def _offset(self, digest: str) -> int | None:
         """Where an upload goes on; None where the artifact is there."""
@@ -69,16 +81,18 @@ class RegistryClient:
         except RemoteError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            return int(error.headers.get("Upload-Offset", "0"))
+            return int(error.headers.get(OFFSET, "0"))
         return None
 
-    def _send(self, path: Path, digest: str, offset: int, length: int, is_checkpoint: bool) -> None:
-        headers = {"Upload-Offset": str(offset), "Upload-Length": str(length)}
+    def _send(self, path: Path, digest: str, offset: int, length: int, is_checkpoint: bool) -> int:
+        """Send a file's bytes from an offset on, and return how many are there by now."""
+        headers = {OFFSET: str(offset), LENGTH: str(length)}
         if is_checkpoint:
-            headers["Upload-Kind"] = "checkpoint"
-        self._service.call(
+            headers[KIND] = CHECKPOINT
+        answer = self._service.call(
             "PUT", f"/v1/artifacts/{digest}", content=_from(path, offset), headers=headers
         )
+        return int(answer.json()["bytes"])
 
     def download(self, digest: str, path: Path) -> Path:
         """Fetch an artifact into a file, which is there whole and verified or not at all.

@@ -694,7 +694,9 @@ def test_readers_meet_whole_checkpoints_while_a_writer_saves_and_clears(tmp_path
             weights = state["model_state_dict"]
             epoch = weights["0.weight"][0, 0].item()
             if seen or epoch == state["epoch"]:  # the very first file holds the initial weights
-                assert all((weights[name] == epoch).all() for name in ("0.weight", "1.running_mean"))
+                assert all(
+                    (weights[name] == epoch).all() for name in ("0.weight", "1.running_mean")
+                )
                 assert epoch == state["epoch"]
                 seen.append(epoch)
     finally:
