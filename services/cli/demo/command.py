@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from services.cli.options import AsJson
+from services.cli.output import print_json
 from services.cli.stack.options import Backend
 
 _PIPE_WIDTH = 100
@@ -23,14 +25,22 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Let the platform stay up until Ctrl-C.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the closed loop on real scans: train, serve, drift, retrain, recover.
 
-    It exits 0 only if everything that it claims was true, and nothing is left running.
+    It exits 0 only if everything that it claims was true, and nothing is left running. With
+    --json the story is told on standard error.
 
     $ trainctl demo --backend onnx
     """
     from services.cli.demo.run import run
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False)
-    raise typer.Exit(run(folder.absolute(), backend, console, keep=keep))
+    stream = sys.stderr if as_json else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    ending = run(
+        folder.absolute(), backend, Console(file=stream, width=width, markup=False), keep=keep
+    )
+    if as_json:
+        print_json(ending)
+    raise typer.Exit(ending.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +14,8 @@ from services.cli.demo.picture import Thresholds, draw
 from services.cli.demo.platform import Platform
 from services.cli.demo.report import report
 from services.cli.demo.story import Told, tell
-from services.cli.demo.timeline import Timeline
-from services.cli.demo.verdict import Verdict
+from services.cli.demo.timeline import Event, Timeline
+from services.cli.demo.verdict import Claim, Verdict
 from services.cli.demo.waiting import DemoError
 from services.cli.stack.errors import StackError
 from services.cli.stack.options import Backend, StackOptions
@@ -25,8 +26,19 @@ from utils.service.http import RemoteError, UnreachableError
 _CLAIMS = 10  # that are made where nothing stops the story
 
 
-def run(folder: Path, backend: Backend, console: Console, *, keep: bool = False) -> int:
-    """Tell the whole story; return 0 where everything that was claimed was true.
+@dataclass(frozen=True)
+class Ending:
+    """How the story ended: exit code 0 where everything that was claimed was true."""
+
+    exit_code: int
+    seconds: float
+    claims: list[Claim]
+    failures: list[str]
+    events: list[Event]
+
+
+def run(folder: Path, backend: Backend, console: Console, *, keep: bool = False) -> Ending:
+    """Tell the whole story.
 
     Args:
         folder: of its state; wiped.
@@ -47,7 +59,13 @@ def run(folder: Path, backend: Backend, console: Console, *, keep: bool = False)
     words = ", ".join(f"{name} ({pid})" for pid, name in sorted(left)) or "nothing"
     verdict.claim(f"{words} is left running", holds=not left)
     _conclude(console, timeline, verdict)
-    return verdict.exit_code
+    return Ending(
+        verdict.exit_code,
+        timeline.seconds(),
+        verdict.claims,
+        verdict.failures,
+        timeline.ordered(),
+    )
 
 
 def _run(

@@ -1,5 +1,6 @@
 """The whole demonstration, as a user runs it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,11 @@ def test_the_loop_closes_by_itself_and_leaves_nothing_running(tmp_path, backend)
 
 def test_a_folder_that_is_not_its_own_ends_it_with_one_sentence(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    command = [sys.executable, "-m", "services.cli.demo", "--folder", tmp_path]
+    command = [sys.executable, "-m", "services.cli.demo", "--json", "--folder", tmp_path]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 1
-    assert "holds files that no demonstration made" in told.stdout.replace("\n", " ")
+    assert "holds files that no demonstration made" in told.stderr.replace("\n", " ")
+    ending = json.loads(told.stdout)
+    assert (ending["exit_code"], ending["events"]) == (1, [])
+    assert [claim["holds"] for claim in ending["claims"]] == [False, True]
     assert (tmp_path / "thesis.tex").exists()
