@@ -28,7 +28,13 @@ def create_app(settings: RegistrySettings) -> OpenAPI:
         metrics=metrics.registry,
     )
     app.register_api(
-        artifacts.routes(stores.artifacts, stores.checkpoints, metrics, settings.max_artifact_bytes)
+        artifacts.routes(
+            stores.artifacts,
+            stores.checkpoints,
+            metrics,
+            max_bytes=settings.max_artifact_bytes,
+            most_transfers=max(1, settings.threads // 2),
+        )
     )
     app.register_api(models.routes(stores, metrics))
     app.register_api(gate.routes(stores, metrics))

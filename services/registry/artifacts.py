@@ -11,6 +11,7 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from services.registry.metrics import RegistryMetrics
+from services.registry.transfers import Transfers
 from utils.service.artifacts import CHUNK_BYTES, ArtifactError, ArtifactStore
 from utils.service.contracts.uploads import CHECKPOINT, KIND, LENGTH, OFFSET
 from utils.service.problems import ProblemError
@@ -27,9 +28,15 @@ class ArtifactPath(BaseModel):
 
 
 def routes(
-    store: ArtifactStore, checkpoints: CheckpointStore, metrics: RegistryMetrics, max_bytes: int
+    store: ArtifactStore,
+    checkpoints: CheckpointStore,
+    metrics: RegistryMetrics,
+    *,
+    max_bytes: int,
+    most_transfers: int,
 ) -> APIBlueprint:
     """The artifacts' routes."""
+    transfers = Transfers(most_transfers)
     api = APIBlueprint("artifacts", __name__, url_prefix="/v1/artifacts")
 
     @api.get("/<digest>", security=BEARER)
@@ -56,7 +63,7 @@ def routes(
         response.headers["ETag"] = f'"{path.digest}"'
         if start:
             response.headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
-        return response
+        return response if request.method == "HEAD" else transfers.leaving(response)
 
     @api.put("/<digest>", security=BEARER)
     @role("trainer")
@@ -83,7 +90,8 @@ def routes(
         if is_checkpoint:
             checkpoints.expect(path.digest)
         try:
-            staged = store.append(path.digest, _number(OFFSET), _chunks(request.stream), length)
+            with transfers.arriving():
+                staged = store.append(path.digest, _number(OFFSET), _chunks(request.stream), length)
         except ArtifactError as error:
             headers = {OFFSET: str(store.staged_bytes(path.digest))}
             raise ProblemError(HTTPStatus.CONFLICT, str(error), headers) from error

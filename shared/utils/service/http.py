@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
@@ -84,7 +84,7 @@ class ServiceClient:
         path: str,
         *,
         body: Any = None,
-        content: bytes | Iterator[bytes] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -98,7 +98,7 @@ class ServiceClient:
         sent = dict(headers or {})
         if method == "POST":
             sent["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
-        repeatable = content is None or isinstance(content, bytes)
+        repeatable = not isinstance(content, Iterator)
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((httpx.TransportError, _TransientAnswerError)),
             stop=tenacity.stop_after_delay(self.patience_seconds if repeatable else 0),

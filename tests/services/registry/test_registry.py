@@ -92,6 +92,46 @@ def test_a_broken_upload_and_a_broken_download_go_on_where_they_stopped(
     assert copy.read_bytes() == content
 
 
+def test_transfers_leave_threads_for_everything_else(served, callers, bundle, tmp_path):
+    """Of eight threads, four uploads that have stopped half-way take four."""
+    going_on = threading.Event()
+    headers = {
+        "Authorization": "Bearer trainer-token",
+        "Upload-Offset": "0",
+        "Upload-Length": "100",
+    }
+
+    def put(number, content):
+        digest = hashlib.sha256(b"%d" % number).hexdigest()
+        url = f"{served}/v1/artifacts/{digest}"
+        return httpx.put(url, content=content, headers=headers, timeout=60)
+
+    def half():
+        yield b"half"
+        going_on.wait(30)
+
+    answers = []
+    uploads = [
+        threading.Thread(target=lambda n=n: answers.append(put(n, half()).status_code))
+        for n in range(4)
+    ]
+    for thread in uploads:
+        thread.start()
+    tries = (put(n, b"part") for n in range(5, 1000))
+    refusal = next(answer for answer in tries if answer.status_code != 202)
+    assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "2")
+    assert refusal.json()["detail"].startswith("Too many artifacts are on their way")
+    assert httpx.get(f"{served}/healthz", timeout=2).status_code == 200
+    assert not callers["reader"].list_models().items
+    timer = threading.Timer(0.5, going_on.set)
+    timer.start()
+    digest = callers["trainer"].upload(bundle)  # it waits for its turn
+    for thread in (*uploads, timer):
+        thread.join()
+    assert answers == [202] * 4
+    assert callers["reader"].download(digest, tmp_path / "copy.tar").stat().st_size > 0
+
+
 def test_other_bytes_than_announced_are_refused(served):
     digest = hashlib.sha256(b"right").hexdigest()
     headers = {

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 from utils.service.artifacts import CHUNK_BYTES
 from utils.service.contracts.document import from_json
 from utils.service.contracts.models import (
@@ -30,6 +32,7 @@ from utils.training.page import Page
 from utils.training.promotion_gate import Verdict
 
 _UPLOAD_TRIES = 20
+_GOES_ON = (HTTPStatus.CONFLICT, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE)
 _SILENCE_SECONDS = 60.0  # after which a download's connection counts as broken
 
 
@@ -66,7 +69,7 @@ class RegistryClient:
                 if self._send(path, digest, start, length, is_checkpoint) == length:
                     return digest
             except (UnreachableError, RemoteError) as error:
-                refused = isinstance(error, RemoteError) and error.status != HTTPStatus.CONFLICT
+                refused = isinstance(error, RemoteError) and error.status not in _GOES_ON
                 if refused or last == _UPLOAD_TRIES - 1:
                     raise
         raise UnreachableError(
@@ -90,7 +93,7 @@ class RegistryClient:
         if is_checkpoint:
             headers[KIND] = CHECKPOINT
         answer = self._service.call(
-            "PUT", f"/v1/artifacts/{digest}", content=_from(path, offset), headers=headers
+            "PUT", f"/v1/artifacts/{digest}", content=_Part(path, offset), headers=headers
         )
         return int(answer.json()["bytes"])
 
@@ -103,6 +106,23 @@ class RegistryClient:
             httpx.TransportError: the connection broke; another call goes on where it did.
         """
         partial = path.with_name(f".{path.name}.partial")
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_busy),
+            stop=tenacity.stop_after_delay(self._service.patience_seconds),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        ):
+            with attempt:
+                self._fetch(digest, partial)
+        with partial.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != digest:
+            partial.unlink()
+            raise DigestError(f"Asked for {digest}, the bytes that came have {actual}.")
+        return partial.replace(path)
+
+    def _fetch(self, digest: str, partial: Path) -> None:
+        """Add to a file what it lacks of an artifact."""
         start = partial.stat().st_size if partial.exists() else 0
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
@@ -116,12 +136,6 @@ class RegistryClient:
         except RemoteError as error:
             if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise  # else an earlier call read it to its end
-        with partial.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-        if actual != digest:
-            partial.unlink()
-            raise DigestError(f"Asked for {digest}, the bytes that came have {actual}.")
-        return partial.replace(path)
 
     def verify_artifact(self, digest: str) -> bool:
         """Does the store still hold the bytes with this digest? Reads all of them; for admins."""
@@ -252,8 +266,19 @@ class RegistryClient:
         return from_json(kind, response.content)
 
 
-def _from(path: Path, offset: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(offset)
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+class _Part:
+    """A file's bytes from an offset on, as often as they are asked for."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        self._offset = offset
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, RemoteError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
