@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from celery import Celery, signals
 
 from services.trainer.alive import Beat, beat_file
 from services.trainer.attempt_folder import remove_leftovers
+from services.trainer.group.server import is_own
 from services.trainer.process import die_with
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervision import Supervisor
@@ -25,6 +27,8 @@ from utils.service.queue import TASK, create_queue
 from utils.training.job_queue import Job
 
 log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
 
 
 def serve(settings: TrainerSettings) -> int:
@@ -86,6 +90,7 @@ def create_worker(
 
 def _work(settings: TrainerSettings, should_stop: Callable[[], bool], job_id: int) -> None:
     """Claim and do jobs until there is none: while this one ran, nudges may have been lost."""
+    _await_own_name(settings, should_stop)
     with closing(SchedulerClient(settings.scheduler_url, settings.token_file)) as scheduler:
         supervisor = Supervisor(settings, scheduler, should_stop)
         wanted: int | None = job_id
@@ -96,6 +101,16 @@ def _work(settings: TrainerSettings, should_stop: Callable[[], bool], job_id: in
             wanted = None
             if job is not None:
                 _do(supervisor, job)
+
+
+def _await_own_name(settings: TrainerSettings, should_stop: Callable[[], bool]) -> None:
+    """Let a leader claim nothing before its followers could find it."""
+    told = False
+    while settings.group and not should_stop() and not is_own(settings.address):
+        if not told:
+            log.warning("%s does not mean this node yet; no job is claimed.", settings.address)
+        told = True
+        time.sleep(_LOOK_SECONDS)
 
 
 def _claim(scheduler: SchedulerClient, settings: TrainerSettings, job_id: int | None) -> Job | None:

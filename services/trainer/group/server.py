@@ -71,6 +71,19 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][0]
 
 
+def is_own(address: str) -> bool:
+    """Whether a node's name means this machine.
+
+    A pod that took another's place keeps its name, which may mean the former one for half a minute.
+    """
+    try:
+        with socket.socket(family_of(address)) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 def _handler(token_file: Path, hear: Callable[[Report], Word]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _SILENT_SECONDS

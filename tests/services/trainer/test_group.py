@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from services.trainer import worker
 from services.trainer.group import leading
 from services.trainer.group.leading import Leader
+from services.trainer.group.server import is_own
 from services.trainer.group.words import PATH, Report, Word
 from services.trainer.order import Outcome
 from services.trainer.ranks import Size
@@ -52,6 +54,24 @@ def say(settings):
 
     yield report
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_so"),
+    [(FIRST, True), ("localhost", True), ("192.0.2.1", False), ("a.invalid", False)],
+)
+def test_a_name_is_a_nodes_own_where_it_can_be_listened_at(address, is_so):
+    assert is_own(address) is is_so
+
+
+def test_a_leader_whose_name_means_another_node_yet_claims_nothing(settings, monkeypatch, caplog):
+    meant, claimed = [True, False, False], []
+    monkeypatch.setattr(worker, "is_own", lambda _: meant.pop())
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "_claim", lambda *_: claimed.append(list(meant)))
+    worker._work(settings, lambda: False, 7)
+    assert claimed == [[], []]  # the nudged job, then any, after three looks
+    assert caplog.text.count("does not mean this node yet") == 1
 
 
 def leader_of(settings, nodes=2):
