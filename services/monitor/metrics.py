@@ -58,7 +58,7 @@ class MonitorMetrics:
         )
         self.loop_success = Gauge(
             "monitor_loop_last_success_timestamp_seconds",
-            "When a loop last did its work.",
+            "When a loop last did its work; at first, when this process began.",
             ["loop"],
             registry=registry,
         )

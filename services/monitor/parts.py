@@ -98,8 +98,11 @@ class Parts:
         self.platform.look(tell=self.reader.is_active)
 
     def _loop(self, name: str, work: Callable[[], object], seconds: float) -> Loop:
+        last_success = self.metrics.loop_success.labels(name)
+        last_success.set_to_current_time()
+
         def step() -> None:
             work()
-            self.metrics.loop_success.labels(name).set_to_current_time()
+            last_success.set_to_current_time()
 
         return Loop(name, step, seconds)

@@ -60,9 +60,10 @@ class ServingMetrics:
         )
         self.sync_last_success = Gauge(
             "serving_sync_last_success_timestamp_seconds",
-            "When the registry was last read and followed.",
+            "When the registry was last read and followed; at first, when this process began.",
             registry=registry,
         )
+        self.sync_last_success.set_to_current_time()
         self.summaries = Counter(
             "serving_summaries_total",
             "Summaries for the monitor: sent, dropped by a full queue, or failed.",
