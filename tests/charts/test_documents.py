@@ -159,7 +159,12 @@ def test_redis_starts_with_its_password_and_keeps_what_it_was_told(store, tmp_pa
 def test_the_probe_of_redis_says_its_word_only_where_redis_says_pong(release_of, tmp_path):
     (container,) = release_of("kind").workload("redis").spec["containers"]
     (tmp_path / "password").write_text("p")
-    for said, ready, alive in (("PONG", 0, 0), ("LOADING data", 1, 0), ("NOAUTH", 1, 1)):
+    for said, ready, alive in (
+        ("PONG", 0, 0),
+        ("LOADING data", 1, 0),
+        ("MISCONF", 1, 0),
+        ("NOAUTH", 1, 1),
+    ):
         client = tmp_path / "valkey-cli"
         client.write_text(f'#!/bin/sh\n[ "$REDISCLI_AUTH" = p ] && echo "{said}"\n')
         client.chmod(0o755)

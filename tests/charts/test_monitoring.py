@@ -67,6 +67,28 @@ def test_alertmanagers_configuration_has_this_releases_names():
     assert path == "/etc/alertmanager/secrets/loop-training-engine-tokens/alertmanager"
 
 
+def test_alertmanager_may_be_given_its_own_token_alone():
+    options = ("monitoring.alertmanager.enabled=true", "monitoring.alertmanager.tokenSecret=own")
+    release = Release(render(*(word for option in options for word in ("--set", option))))
+    text = release.named("Secret", "-alertmanager")["stringData"]["alertmanager.yaml"]
+    assert "/etc/alertmanager/secrets/own/alertmanager" in text
+    assert "tokens" not in text
+
+
+def test_alerts_link_to_where_the_runbooks_are_read():
+    page = "https://wiki.example.com/runbooks"
+    settings = {"enabled": "true", "runbooks": page}
+    options = [
+        word
+        for key, value in settings.items()
+        for word in ("--set", f"monitoring.prometheusRule.{key}={value}")
+    ]
+    rules = rules_of(Release(render(*options)))
+    links = {rule["annotations"]["runbook_url"] for name, rule in rules.items() if name}
+    assert links
+    assert all(link.startswith(f"{page}#") for link in links)
+
+
 def test_the_operators_route_is_that_of_the_file_and_has_a_token(release_of):
     release = release_of("everything")
     given = release.named("AlertmanagerConfig", "retraining")["spec"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.charts.helm import RELEASE, render, values_of
+from tests.charts.helm import NAMESPACE, RELEASE, render, values_of
 from tests.charts.release import Release, matches
 
 WEB, POSTGRES, REDIS, DNS = 8000, 5432, 6379, 53
@@ -200,6 +200,14 @@ def test_stores_elsewhere_are_reached_at_their_addresses_only(release_of):
         assert allows(release, found[component], redis, 6380)
     assert not allows(release, found["trainer-cpu"], database, 6432)
     assert {c for c, pod in found.items() if allows(release, pod, objects, 443)} == {"registry"}
+
+
+def test_an_alertmanager_beside_the_release_reaches_the_scheduler_alone():
+    release = Release(render("--set", "monitoring.alertmanager.enabled=true"))
+    alertmanager = Place({"app.kubernetes.io/name": "alertmanager"}, NAMESPACE)
+    entered = {c for c, pod in pods(release).items() if allows(release, alertmanager, pod, WEB)}
+    assert entered == {"scheduler"}
+    assert not allows(release, Place({"app": "shop"}, NAMESPACE), pods(release)["scheduler"], WEB)
 
 
 def test_who_may_come_in_from_other_namespaces(release_of):

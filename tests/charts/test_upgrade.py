@@ -76,6 +76,23 @@ def test_an_upgrade_brings_the_tables_first():
     assert first["metadata"]["name"] != job["metadata"]["name"]
 
 
+@pytest.mark.parametrize("options", [(), ("--is-upgrade",), values_of("external-stores")])
+def test_the_migration_is_let_out_when_it_runs(options):
+    """A hook runs before the release's policies are there, so it brings its own."""
+    release = Release(render(*options))
+    job = release.workload("migration").document
+    (policy,) = [
+        document
+        for document in release.of("NetworkPolicy")
+        if document["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component")
+        == "migration"
+    ]
+    notes, its_notes = (document["metadata"].get("annotations", {}) for document in (job, policy))
+    assert policy["metadata"]["name"] == job["metadata"]["name"]
+    assert its_notes.get("helm.sh/hook") == notes.get("helm.sh/hook")
+    assert int(its_notes.get("helm.sh/hook-weight", 0)) <= int(notes.get("helm.sh/hook-weight", 0))
+
+
 def test_data_and_its_passwords_outlive_an_uninstallation(release_of):
     release = release_of("kind")
     kept = [*release.of("PersistentVolumeClaim"), release.named("Secret", "-postgresql")]

@@ -29,6 +29,11 @@
 {{- .Values.redis.existingSecret | default (include "training-engine.component" (list . "redis")) }}
 {{- end }}
 
+{{/* The chart's own Postgres does not run before the release is there: then an ordinary Job, which the pods wait for. */}}
+{{- define "training-engine.migrationIsHook" -}}
+{{- if or .Release.IsUpgrade (not .Values.postgresql.enabled) }}true{{ end }}
+{{- end }}
+
 {{/* Labels: (list $ "registry"). */}}
 {{- define "training-engine.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "training-engine.name" (first .) }}
