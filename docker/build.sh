@@ -20,7 +20,8 @@ trap 'rm -f "$settings"' EXIT
     sort -s -k1,1 | awk '!seen[$2]++' | cut -d ' ' -f 2- || true
 } >"$settings"
 
-options=(--secret "id=pip_conf,src=$settings" --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION")
+# A label of the build, and of no Dockerfile's: podman takes a cached layer for one with another argument.
+options=(--secret "id=pip_conf,src=$settings" --label "org.opencontainers.image.revision=$REVISION")
 [[ -z ${BASE_IMAGE:-} ]] || options+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 if [[ $ENGINE == podman ]]; then
   options+=(--isolation chroot --format docker --layers)

@@ -31,10 +31,7 @@ RUN groupadd --gid 10001 training \
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /opt/training-engine
 EXPOSE 8000
-ARG VERSION=4.0.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
+LABEL org.opencontainers.image.version="4.0.0" \
       org.opencontainers.image.vendor="training-engine"
 
 FROM runtime AS registry

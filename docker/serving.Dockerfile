@@ -29,12 +29,9 @@ RUN groupadd --gid 10001 training \
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 TRAINING_SERVING_HOST=0.0.0.0 TRAINING_SERVING_BACKEND=${VARIANT}
 WORKDIR /opt/training-engine
 COPY --from=packages /opt/venv /opt/venv
-ARG VERSION=4.0.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="training-engine-serving" \
       org.opencontainers.image.description="The gateway that answers predictions, and what it runs models with." \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.version="4.0.0" \
       org.opencontainers.image.vendor="training-engine"
 COPY --from=code /opt/training-engine /opt/training-engine
 EXPOSE 8000

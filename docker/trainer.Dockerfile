@@ -29,12 +29,9 @@ RUN groupadd --gid 10001 training \
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /opt/training-engine
 COPY --from=packages /opt/venv /opt/venv
-ARG VERSION=4.0.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="training-engine-trainer" \
       org.opencontainers.image.description="Claims jobs and trains, evaluates and exports models." \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.version="4.0.0" \
       org.opencontainers.image.vendor="training-engine"
 COPY --from=code /opt/training-engine /opt/training-engine
 USER 10001:10001

@@ -19,7 +19,7 @@ import httpx
 
 from docker.smoke_test.compose import read_compose
 from docker.smoke_test.engine import ENGINE, Container, engine
-from docker.smoke_test.inspection import faults_of, size_of
+from docker.smoke_test.inspection import faults_of, revision_of, size_of
 from docker.smoke_test.platform import Platform, platform
 from docker.smoke_test.report import Report, wait_until
 
@@ -43,8 +43,8 @@ def main() -> int:
         most = _SMALL_MEGABYTES if name in _SMALL else math.inf
         has_torch = name in _WITH_TORCH
         faults = list(faults_of(image, _BASE, has_torch=has_torch, most_megabytes=most))
-        size = size_of(image, _BASE)
-        report.line(f"{image} has what it needs and no more", is_so=not faults, detail=size)
+        made_of = f"{size_of(image, _BASE)}; of {revision_of(image)[:7]}"
+        report.line(f"{image} has what it needs and no more", is_so=not faults, detail=made_of)
         for fault in faults:
             report.line(f"{image}: {fault}", is_so=False)
     with (

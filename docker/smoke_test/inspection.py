@@ -55,5 +55,11 @@ def size_of(image: str, base: str) -> str:
     )
 
 
+def revision_of(image: str) -> str:
+    """The commit that an image was made from."""
+    (found,) = json.loads(engine("image", "inspect", image).stdout)
+    return str(found["Config"]["Labels"]["org.opencontainers.image.revision"])
+
+
 def _megabytes(image: str) -> float:
     return float(json.loads(engine("image", "inspect", image).stdout)[0]["Size"]) / _MEGABYTE
