@@ -58,7 +58,7 @@ def say(settings):
 
 @pytest.mark.parametrize(
     ("address", "is_so"),
-    [(FIRST, True), ("localhost", True), ("192.0.2.1", False), ("a.invalid", False)],
+    [(FIRST, True), ("localhost", True), ("192.0.2.1", False), ("fe80::1%none", False)],
 )
 def test_a_name_is_a_nodes_own_where_it_can_be_listened_at(address, is_so):
     assert is_own(address) is is_so
