@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from docker.smoke_test.engine import engine, once
 
@@ -57,9 +58,13 @@ def size_of(image: str, base: str) -> str:
 
 def revision_of(image: str) -> str:
     """The commit that an image was made from."""
-    (found,) = json.loads(engine("image", "inspect", image).stdout)
-    return str(found["Config"]["Labels"]["org.opencontainers.image.revision"])
+    return str(_inspected(image)["Config"]["Labels"]["org.opencontainers.image.revision"])
 
 
 def _megabytes(image: str) -> float:
-    return float(json.loads(engine("image", "inspect", image).stdout)[0]["Size"]) / _MEGABYTE
+    return float(_inspected(image)["Size"]) / _MEGABYTE
+
+
+def _inspected(image: str) -> Any:
+    (found,) = json.loads(engine("image", "inspect", image).stdout)
+    return found

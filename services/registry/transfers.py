@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
 from flask import Response, request
 
+from utils.service.places import Places
 from utils.service.problems import ProblemError
 
 SILENT_SECONDS = 60.0  # after which the other end counts as gone
-_RETRY_AFTER = {"Retry-After": "2"}
 
 
 class Transfers:
@@ -23,7 +22,8 @@ class Transfers:
     """
 
     def __init__(self, most: int) -> None:
-        self._places = threading.BoundedSemaphore(most)
+        refusal = "Too many artifacts are on their way here; try again soon."
+        self._places = Places(most, refusal)
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -41,7 +41,7 @@ class Transfers:
                 f"No byte came for {SILENT_SECONDS:g} s; go on with what is missing.",
             ) from error
         finally:
-            self._places.release()
+            self._places.leave()
 
     def leaving(self, response: Response) -> Response:
         """Room for a download, until its answer is closed.
@@ -50,16 +50,11 @@ class Transfers:
             ProblemError: 503, there are too many.
         """
         self._enter()
-        response.call_on_close(self._places.release)
+        response.call_on_close(self._places.leave)
         return response
 
     def _enter(self) -> None:
-        if not self._places.acquire(blocking=False):
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many artifacts are on their way here; try again soon.",
-                _RETRY_AFTER,
-            )
+        self._places.enter()
         connection = request.environ.get("gunicorn.socket")
         if connection is not None:  # gunicorn takes the limit off before the next request
             connection.settimeout(SILENT_SECONDS)

@@ -16,7 +16,8 @@ from services.scheduler.jobs import JobPath, existing
 from services.scheduler.metrics import Counters
 from utils.service.answers import answer_page, no_content, page_schema_of
 from utils.service.contracts.document import MAX_PAGE, Described, Request, to_json
-from utils.service.problems import ProblemDocument, ProblemError
+from utils.service.places import Places
+from utils.service.problems import ProblemDocument
 from utils.service.web import BEARER, REFUSALS, role
 from utils.training.job_queue import Job, JobEvent, JobManager
 
@@ -24,7 +25,6 @@ EVENT_STREAM = "text/event-stream"
 
 _TAGS = [Tag(name="events", description="What happens to a job.")]
 _KEEP_ALIVE_SECONDS = 15.0
-_RETRY_AFTER = {"Retry-After": "2"}
 
 
 class EventsQuery(Request):
@@ -67,7 +67,10 @@ class EventStreams:
         self._stopping = stopping
         self._interval_seconds = interval_seconds
         self._longest_seconds = longest_seconds
-        self._places = threading.Semaphore(most)
+        self._places = Places(
+            most,
+            "Too many readers follow events here; try again soon, or read the list of events.",
+        )
 
     def open(self, job_id: int, after: int | None) -> Response:
         """An answer that goes on until the job is finished.
@@ -75,12 +78,7 @@ class EventStreams:
         Raises:
             ProblemError: 503, there are too many readers.
         """
-        if not self._places.acquire(blocking=False):
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many readers follow events here; try again soon, or read the list of events.",
-                _RETRY_AFTER,
-            )
+        self._places.enter()
         self._counters.streams.inc()
         response = Response(
             self._follow(job_id, after),
@@ -92,7 +90,7 @@ class EventStreams:
 
     def _leave(self) -> None:
         self._counters.streams.dec()
-        self._places.release()
+        self._places.leave()
 
     def _follow(self, job_id: int, after: int | None) -> Iterator[str]:
         yield "retry: 1000\n\n"

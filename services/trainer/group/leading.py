@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import socket
 import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from services.trainer.group.server import GroupServer, family_of
+from services.trainer.group.server import GroupServer, free_port
 from services.trainer.group.words import Assignment, Report, Word
 from services.trainer.order import Outcome
 from services.trainer.ranks import Rendezvous, Size, command
@@ -45,7 +44,7 @@ class Leader:
             trace_id=job.trace_id,
             num_nodes=size.nodes,
             num_ranks=size.ranks,
-            endpoint=f"{settings.address}:{_free_port(settings.address)}",
+            endpoint=f"{settings.address}:{free_port(settings.address)}",
         )
         self._server: GroupServer | None = None
         self._lock = threading.Lock()
@@ -193,9 +192,3 @@ def command_of(assignment: Assignment, settings: TrainerSettings) -> Sequence[st
         seconds=settings.group_seconds,
     )
     return command(Size(assignment.num_ranks, assignment.num_nodes), rendezvous)
-
-
-def _free_port(address: str) -> int:
-    with socket.socket(family_of(address)) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])

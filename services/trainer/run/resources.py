@@ -26,7 +26,7 @@ def require_gpus(order: Order) -> None:
     Raises:
         MissingGpusError: an OSError; PyTorch sees fewer GPUs than the trainer was told of.
     """
-    seen = torch.cuda.device_count() if order.gpus and torch.cuda.is_available() else 0
+    seen = torch.cuda.device_count()
     if seen < order.gpus:
         raise MissingGpusError(
             f"PyTorch sees {seen} GPUs here, and TRAINING_TRAINER_GPUS is {order.gpus}; see to the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
@@ -46,6 +46,9 @@ class _TransientAnswerError(Exception):
         self.response = response
 
 
+_PASSING = (httpx.TransportError, _TransientAnswerError)
+
+
 class ServiceClient:
     """One service, spoken to as one caller.
 
@@ -84,12 +87,14 @@ class ServiceClient:
         path: str,
         *,
         body: Any = None,
-        content: bytes | Iterable[bytes] | None = None,
+        content: Iterable[bytes] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> httpx.Response:
         """Call, and return the answer when it is a success.
+
+        ``content`` is gone through at each try, so it is no iterator, which could be only once.
 
         Raises:
             RemoteError: the service refused; the message is its reason.
@@ -98,13 +103,7 @@ class ServiceClient:
         sent = dict(headers or {})
         if method == "POST":
             sent["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
-        repeatable = not isinstance(content, Iterator)
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((httpx.TransportError, _TransientAnswerError)),
-            stop=tenacity.stop_after_delay(self.patience_seconds if repeatable else 0),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            reraise=True,
-        )
+        attempts = self.retrying(lambda error: isinstance(error, _PASSING))
         try:
             response = attempts(
                 self._attempt, method, path, json=body, content=content, params=params, headers=sent
@@ -116,6 +115,15 @@ class ServiceClient:
         if response.is_error:
             raise RemoteError(response)
         return response
+
+    def retrying(self, is_passing: Callable[[BaseException], bool]) -> tenacity.Retrying:
+        """Calls a function again and again, while its errors are passing and patience lasts."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_passing),
+            stop=tenacity.stop_after_delay(self.patience_seconds),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
 
     @contextmanager
     def stream(

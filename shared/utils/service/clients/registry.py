@@ -8,8 +8,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import tenacity
-
 from utils.service.artifacts import CHUNK_BYTES
 from utils.service.contracts.document import from_json
 from utils.service.contracts.models import (
@@ -106,14 +104,7 @@ class RegistryClient:
             httpx.TransportError: the connection broke; another call goes on where it did.
         """
         partial = path.with_name(f".{path.name}.partial")
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_busy),
-            stop=tenacity.stop_after_delay(self._service.patience_seconds),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            reraise=True,
-        ):
-            with attempt:
-                self._fetch(digest, partial)
+        self._service.retrying(_is_busy)(self._fetch, digest, partial)
         with partial.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != digest:
