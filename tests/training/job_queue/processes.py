@@ -44,12 +44,13 @@ def work(url: str) -> list[int]:
     for number in range(15):
         first = manager.submit_job("training", {}, number % 3)
         manager.submit_job("training", {}, after=[first])
-        job = manager.claim_job(f"process-{os.getpid()}", ["training", "export"])
-        if job is not None:
-            mine.append(job.job_id)
-            manager.mark_running(job.job_id, job.fencing_token)
-            manager.heartbeat(job.job_id, job.fencing_token, {"step": number})
-            manager.mark_completed(job.job_id, job.fencing_token)
+        job = None
+        while job is None:  # A claim passes over what is locked, and there is one for everybody.
+            job = manager.claim_job(f"process-{os.getpid()}", ["training", "export"])
+        mine.append(job.job_id)
+        manager.mark_running(job.job_id, job.fencing_token)
+        manager.heartbeat(job.job_id, job.fencing_token, {"step": number})
+        manager.mark_completed(job.job_id, job.fencing_token)
         manager.list_jobs(limit=5)
         manager.reap_expired()
         manager.mark_nudged(manager.pending_nudges())

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+
+import pytest
+
+from utils.training.database import open_database
+from utils.training.job_queue.outbox import mark_nudged
 
 
 def due(manager):
@@ -45,6 +51,17 @@ def test_a_claimed_job_is_not_nudged(manager, clock):
     manager.claim_job("w")
     clock.turn(hours=5)
     assert due(manager) == []
+
+
+def test_a_nudged_job_is_claimed_while_its_nudge_is_being_marked(manager, database_url):
+    job_id = manager.submit_job("training", {})
+    with ThreadPoolExecutor() as threads:
+        with open_database(database_url).begin() as connection:
+            mark_nudged(connection, manager.pending_nudges())
+            claim = threads.submit(manager.claim_job, "w", job_id=job_id)
+            with pytest.raises(TimeoutError):
+                claim.result(0.3)
+        assert claim.result(30).job_id == job_id
 
 
 def test_a_job_that_came_back_is_nudged_at_its_time(manager, clock):

@@ -40,7 +40,9 @@ class Claims:
         self._of_type = Prepared(
             _statement(clock, CLAIMABLE_OF_TYPE, job.c.job_type == bindparam("wanted_type"))
         )
-        self._of_id = Prepared(_statement(clock, CLAIMABLE, job.c.id == bindparam("wanted_id")))
+        self._of_id = Prepared(
+            _statement(clock, CLAIMABLE, job.c.id == bindparam("wanted_id"), skip_locked=False)
+        )
 
     def claim(
         self,
@@ -72,16 +74,23 @@ def _only(rows: list[dict[str, Any]]) -> Job | None:
 
 
 def _statement(
-    clock: DatabaseClock, claimable: TextClause, *conditions: ColumnElement[bool]
+    clock: DatabaseClock,
+    claimable: TextClause,
+    *conditions: ColumnElement[bool],
+    skip_locked: bool = True,
 ) -> ReturningUpdate[Any]:
-    """Claim in one statement, the same on both databases; claimers never wait for each other."""
+    """Claim in one statement, the same on both databases.
+
+    Claimers never wait for each other: they skip what another transaction has in its hands. Who
+    wants one job and no other does wait, for its nudge is on the way while it is marked as sent.
+    """
     now, worker = clock.parameter("now"), bindparam("worker", type_=String())
     first = (
         select(job.c.id)
         .where(claimable, job.c.run_after <= now, *conditions)
         .order_by(job.c.priority.desc(), job.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=skip_locked)
     )
     return (
         update(job)

@@ -121,8 +121,9 @@ class JobManager:
     ) -> Job | None:
         """Take the next job of these types; None where there is none to take.
 
-        With ``job_id``, as a nudge names it, that job and no other is taken, whatever its type. The
-        lease holds for ``lease_seconds`` from now and from each heartbeat.
+        A job that another transaction works on at that moment is passed over. With ``job_id``, as a
+        nudge names it, that job and no other is taken, whatever its type, and such a transaction is
+        waited for. The lease holds for ``lease_seconds`` from now and from each heartbeat.
         """
         if not is_name(worker_id):
             raise InvalidArgumentError(
