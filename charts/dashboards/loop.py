@@ -10,6 +10,7 @@ from charts.dashboards.parts import (
     MODEL,
     PURPLE,
     RED,
+    RELEASE,
     YELLOW,
     Query,
     add,
@@ -140,7 +141,7 @@ def build() -> Dashboard:
                 "none",
                 Query(
                     "max by (job_type, status) "
-                    '(training_jobs{status=~"pending|claimed|running|cancelling"})',
+                    f'(training_jobs{{{RELEASE}, status=~"pending|claimed|running|cancelling"}})',
                     "{{job_type}} {{status}}",
                 ),
             ),

@@ -13,7 +13,8 @@ from grafana_foundation_sdk.models import dashboard as models
 
 TAG = "training-engine"
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-MODEL = 'model_name=~"$model"'
+RELEASE = 'namespace=~"$namespace"'
+MODEL = f'{RELEASE}, model_name=~"$model"'
 
 GREEN, YELLOW, RED, BLUE, PURPLE = "green", "yellow", "red", "blue", "purple"
 Width = Literal[4, 6, 8, 12, 24]
@@ -61,6 +62,7 @@ def board(
         .with_variable(
             dashboards.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
         )
+        .with_variable(_choice("namespace", "namespace", 'up{job="scheduler"}'))
         .link(
             dashboards.DashboardLink("Training engine")
             .type(models.DashboardLinkType.DASHBOARDS)
@@ -70,16 +72,18 @@ def board(
             .include_vars(True)
         )
     )
-    return made.with_variable(_model()) if has_models else made
+    known = '__name__=~"serving_loaded|training_job_steps|model_registrations_total"'
+    model = _choice("model", "model_name", f"{{{known}, {RELEASE}}}")
+    return made.with_variable(model) if has_models else made
 
 
-def _model() -> dashboards.QueryVariable:
-    known = "serving_loaded|training_job_steps|model_registrations_total"
+def _choice(name: str, label: str, series: str) -> dashboards.QueryVariable:
+    """A variable with the values of a label; all of them, and series without it, at first."""
     return (
-        dashboards.QueryVariable("model")
-        .label("Model")
+        dashboards.QueryVariable(name)
+        .label(name.capitalize())
         .datasource(SOURCE)
-        .query(f'label_values({{__name__=~"{known}"}}, model_name)')
+        .query(f"label_values({series}, {label})")
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.parts import GREEN, RED, YELLOW, Query, add, board, graph, number, timeline
+from charts.dashboards.parts import (
+    GREEN,
+    RED,
+    RELEASE,
+    YELLOW,
+    Query,
+    add,
+    board,
+    graph,
+    number,
+    timeline,
+)
 
-_OURS = 'job=~"scheduler|registry|serving|monitor"'
+_OURS = f'{RELEASE}, job=~"scheduler|registry|serving|monitor"'
 _REQUESTS = f"rate(http_requests_total{{{_OURS}}}[$__rate_interval])"
 _FAULTS = f'rate(http_requests_total{{{_OURS}, status=~"5.."}}[$__rate_interval])'
 _UP = {"1": ("up", GREEN), "0": ("down", RED)}
@@ -30,7 +41,7 @@ def build() -> Dashboard:
                 "Database",
                 "Whether the scheduler can read the jobs table.",
                 "none",
-                Query("min(training_database_up)", "jobs table"),
+                Query(f"min(training_database_up{{{RELEASE}}})", "jobs table"),
                 words=_UP,
             ),
             number(
@@ -38,7 +49,7 @@ def build() -> Dashboard:
                 "By severity; the rules are files/rules.yaml of the chart.",
                 "none",
                 Query(
-                    'count by (severity) (ALERTS{alertstate="firing"}) or vector(0)',
+                    f'count by (severity) (ALERTS{{{RELEASE}, alertstate="firing"}}) or vector(0)',
                     "{{severity}}",
                 ),
                 steps=[(1, RED)],
@@ -47,14 +58,14 @@ def build() -> Dashboard:
                 "Stream not read",
                 "Predictions that wait for the monitor.",
                 "none",
-                Query("max(drift_stream_lag)", "entries"),
+                Query(f"max(drift_stream_lag{{{RELEASE}}})", "entries"),
                 steps=[(10000, YELLOW), (50000, RED)],
             ),
             number(
                 "Event streams",
                 "Readers that follow a job.",
                 "none",
-                Query("sum(training_event_streams)", "readers"),
+                Query(f"sum(training_event_streams{{{RELEASE}}})", "readers"),
             ),
         ],
     )
@@ -144,7 +155,8 @@ def build() -> Dashboard:
                 "Free part of the disks that services write to.",
                 "percentunit",
                 Query(
-                    "min by (job, volume) (training_disk_free_bytes / training_disk_size_bytes)",
+                    f"min by (job, volume) (training_disk_free_bytes{{{RELEASE}}}"
+                    f" / training_disk_size_bytes{{{RELEASE}}})",
                     "{{job}} {{volume}}",
                 ),
                 width=6,
@@ -159,14 +171,17 @@ def build() -> Dashboard:
                 "Nudges",
                 "Messages that tell trainers of jobs.",
                 "none",
-                Query("sum(rate(training_nudges_total[$__rate_interval]))", "a second"),
+                Query(
+                    f"sum(rate(training_nudges_total{{{RELEASE}}}[$__rate_interval]))", "a second"
+                ),
             ),
             graph(
                 "Loops of the monitor",
                 "Seconds since each last succeeded, on whichever replica.",
                 "s",
                 Query(
-                    "time() - max by (loop) (monitor_loop_last_success_timestamp_seconds)",
+                    "time() - max by (loop) "
+                    f"(monitor_loop_last_success_timestamp_seconds{{{RELEASE}}})",
                     "{{loop}}",
                 ),
                 steps=[(300, RED)],
@@ -176,7 +191,8 @@ def build() -> Dashboard:
                 "Bytes moved to and from the registry's store.",
                 "Bps",
                 Query(
-                    "sum by (direction) (rate(model_artifact_bytes_total[$__rate_interval]))",
+                    "sum by (direction) "
+                    f"(rate(model_artifact_bytes_total{{{RELEASE}}}[$__rate_interval]))",
                     "{{direction}}",
                 ),
             ),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.parts import MODEL, RED, YELLOW, Query, add, board, events, graph, number
+from charts.dashboards.parts import (
+    MODEL,
+    RED,
+    RELEASE,
+    YELLOW,
+    Query,
+    add,
+    board,
+    events,
+    graph,
+    number,
+)
 
 _VERSION = "model_name, model_version"
 _FAULTS = f'{MODEL}, code=~"5.."'
@@ -120,7 +131,8 @@ def build() -> Dashboard:
                 "What serving sent to the stream, and what it had to drop.",
                 "none",
                 Query(
-                    "sum by (outcome) (rate(serving_summaries_total[$__rate_interval]))",
+                    "sum by (outcome) "
+                    f"(rate(serving_summaries_total{{{RELEASE}}}[$__rate_interval]))",
                     "{{outcome}}",
                 ),
                 width=6,
@@ -155,8 +167,11 @@ def build() -> Dashboard:
                 "Following the registry",
                 "Seconds since it was read, and versions that could not be brought up.",
                 "none",
-                Query("time() - min(serving_sync_last_success_timestamp_seconds)", "seconds ago"),
-                Query("sum(serving_sync_failures_total) or vector(0)", "failures"),
+                Query(
+                    f"time() - min(serving_sync_last_success_timestamp_seconds{{{RELEASE}}})",
+                    "seconds ago",
+                ),
+                Query(f"sum(serving_sync_failures_total{{{RELEASE}}}) or vector(0)", "failures"),
             ),
         ],
     )

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.parts import MODEL, RED, YELLOW, Panel, Query, add, board, graph, number
+from charts.dashboards.parts import (
+    MODEL,
+    RED,
+    RELEASE,
+    YELLOW,
+    Panel,
+    Query,
+    add,
+    board,
+    graph,
+    number,
+)
+
+_SCHEDULER = f'{RELEASE}, job="scheduler"'
 
 
 def build() -> Dashboard:
@@ -38,13 +51,16 @@ def build() -> Dashboard:
                 "Ready",
                 "Jobs that a trainer could claim now.",
                 "none",
-                Query("max by (job_type) (training_queue_ready)", "{{job_type}}"),
+                Query(f"max by (job_type) (training_queue_ready{{{RELEASE}}})", "{{job_type}}"),
             ),
             number(
                 "Failed",
                 "Jobs that have failed for good, as far as they are kept.",
                 "none",
-                Query('max by (job_type) (training_jobs{status="failed"})', "{{job_type}}"),
+                Query(
+                    f'max by (job_type) (training_jobs{{{RELEASE}, status="failed"}})',
+                    "{{job_type}}",
+                ),
                 steps=[(1, YELLOW)],
             ),
         ],
@@ -85,14 +101,17 @@ def build() -> Dashboard:
                 "Jobs by status",
                 "All types; finished ones as far as they are kept.",
                 "none",
-                Query("sum by (status) (max by (status, job_type) (training_jobs))", "{{status}}"),
+                Query(
+                    f"sum by (status) (max by (status, job_type) (training_jobs{{{RELEASE}}}))",
+                    "{{status}}",
+                ),
             ),
             graph(
                 "Oldest ready job",
                 "How long nobody has taken it.",
                 "s",
                 Query(
-                    'max by (job_type) (training_queue_oldest_seconds{job="scheduler"})',
+                    f"max by (job_type) (training_queue_oldest_seconds{{{_SCHEDULER}}})",
                     "{{job_type}}",
                 ),
                 steps=[(900, RED)],
@@ -102,9 +121,12 @@ def build() -> Dashboard:
                 "Claims of silent trainers: those that wait, and those that the reaper took.",
                 "none",
                 Query(
-                    'sum(max by (job_type) (training_leases_expired{job="scheduler"}))', "expired"
+                    f"sum(max by (job_type) (training_leases_expired{{{_SCHEDULER}}}))", "expired"
                 ),
-                Query("sum(increase(training_leases_reaped_total[$__rate_interval]))", "reaped"),
+                Query(
+                    f"sum(increase(training_leases_reaped_total{{{RELEASE}}}[$__rate_interval]))",
+                    "reaped",
+                ),
                 steps=[(1, YELLOW)],
             ),
         ],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from functools import cache
 
 import pytest
 import yaml
 
-from tests.charts.helm import CHART, render, values_of
+from tests.charts.helm import CHART, NAMESPACE, ROOT, render, values_of
 from tests.charts.release import Release
+from tests.monitoring.servers import program
 
 FILES = CHART / "files"
+CASES = sorted((ROOT / "tests/monitoring/rules").glob("*.yaml"))
 
 
 def rules_of(release):
@@ -19,13 +23,55 @@ def rules_of(release):
     return {rule.get("alert"): rule for group in rule["spec"]["groups"] for rule in group["rules"]}
 
 
-def test_the_rules_are_the_file_with_this_releases_pods(release_of):
+@cache
+def own_rules():
+    """What the chart makes of the rules for a release whose pods the rules' cases are about."""
+    options = {
+        "fullnameOverride": "ml-training-engine",
+        "monitoring.prometheusRule.enabled": "true",
+    }
+    words = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+    return Release(render(*words)).named("PrometheusRule", "rules")["spec"]
+
+
+def in_namespace(labels, namespace):
+    """These labels, as text, with the namespace in place of what they have of one."""
+    name, _, rest = re.sub(r'namespace="\w+"(, )?', "", labels).partition("{")
+    return f'{name}{{namespace="{namespace}", {rest or "}"}'
+
+
+def test_the_rules_are_those_of_the_file(release_of):
     rule = release_of("everything").named("PrometheusRule", "rules")
-    file = (FILES / "rules.yaml").read_text()
-    assert rule["spec"] == yaml.safe_load(
-        file.replace(".*training-engine.*", "(data-)?training-.*")
+    file = yaml.safe_load((FILES / "rules.yaml").read_text())
+    made, given = (
+        [(group["name"], [r.get("alert") or r["record"] for r in group["rules"]]) for group in all_]
+        for all_ in (rule["spec"]["groups"], file["groups"])
     )
+    assert made == given
     assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_the_rules_hold_in_the_releases_namespace_beside_another_release(tmp_path, path):
+    tests = yaml.safe_load(path.read_text()) | {"rule_files": ["rules.yaml"]}
+    for test in tests["tests"]:
+        test["input_series"] = [
+            series | {"series": in_namespace(series["series"], namespace)}
+            for namespace in (NAMESPACE, "elsewhere")
+            for series in test["input_series"]
+        ]
+        for check in test.get("promql_expr_test", []):
+            for sample in check.get("exp_samples", []):
+                if sample["labels"] != "{}":
+                    sample["labels"] = in_namespace(sample["labels"], NAMESPACE)
+        for check in test.get("alert_rule_test", []):
+            for alert in check["exp_alerts"]:
+                alert["exp_labels"]["namespace"] = NAMESPACE
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(own_rules()))
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
+    words = [program("promtool"), "test", "rules", tmp_path / "tests.yaml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", ["kind", "gpu", "everything"])
@@ -52,7 +98,8 @@ def test_alerts_about_pods_and_volumes_are_about_those_of_the_release(case):
 def test_only_a_service_that_should_be_there_is_missed(case, services):
     release = Release(render("--set", "monitoring.prometheusRule.enabled=true", *values_of(case)))
     asked = rules_of(release)["TrainingServiceAbsent"]["expr"]
-    assert asked == "\nor ".join(f'absent(up{{job="{service}"}})' for service in services)
+    up = 'up{{namespace="ml", job="{}"}}'
+    assert asked == "\nor ".join(f"absent({up.format(service)})" for service in services)
 
 
 def test_alertmanagers_configuration_has_this_releases_names():
@@ -60,6 +107,10 @@ def test_alertmanagers_configuration_has_this_releases_names():
     secret = release.named("Secret", "-alertmanager")
     given = yaml.safe_load(secret["stringData"]["alertmanager.yaml"])
     file = yaml.safe_load((FILES / "alertmanager.yaml").read_text())
+    trigger = 'trigger=~"drift|performance"'
+    for route in file["route"]["routes"]:
+        if route.get("matchers") == [trigger]:
+            route["matchers"] = ['namespace="ml"', trigger]
     assert given["route"] == file["route"]
     (webhook,) = given["receivers"][-1]["webhook_configs"]
     assert webhook["url"] == "http://loop-training-engine-scheduler.ml.svc:8000/v1/alerts"
@@ -94,8 +145,8 @@ def test_the_operators_route_is_that_of_the_file_and_has_a_token(release_of):
     given = release.named("AlertmanagerConfig", "retraining")["spec"]
     file = yaml.safe_load((FILES / "alertmanager.yaml").read_text())
     (route,) = [r for r in file["route"]["routes"] if r["receiver"] == "scheduler"]
-    (matcher,) = given["route"]["matchers"]
-    assert ['{name}{matchType}"{value}"'.format(**matcher)] == route["matchers"]
+    matchers = ['{name}{matchType}"{value}"'.format(**m) for m in given["route"]["matchers"]]
+    assert matchers == ['namespace="ml"', *route["matchers"]]
     for mine, files in (("groupBy", "group_by"), ("repeatInterval", "repeat_interval")):
         assert given["route"][mine] == route[files]
     (webhook,) = given["receivers"][0]["webhookConfigs"]

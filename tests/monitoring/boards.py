@@ -21,11 +21,12 @@ class Asked:
     def __str__(self):
         return f"{self.board}: {self.panel}"
 
-    def filled(self, window):
+    def filled(self, window, namespace=".*"):
         """The expression with Grafana's variables filled in."""
         return (
             self.expr.replace("$__rate_interval", window)
             .replace("$__range", window)
+            .replace("$namespace", namespace)
             .replace("$model", ".*")
         )
 

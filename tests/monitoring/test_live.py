@@ -118,6 +118,13 @@ def test_a_panel_has_data(watched, asked):
     assert finite(watched.prometheus.query_range(asked.filled(WINDOW), watched.seconds))
 
 
+@pytest.mark.parametrize("asked", [*QUERIES, *ANNOTATIONS], ids=str)
+def test_another_release_is_not_shown(watched, asked):
+    elsewhere = asked.filled(WINDOW, namespace="elsewhere")
+    shown = finite(watched.prometheus.query_range(elsewhere, watched.seconds))
+    assert set(shown) <= {"0"}  # of what says "none" by a number
+
+
 @pytest.mark.parametrize("asked", ANNOTATIONS, ids=str)
 def test_a_mark_is_set(watched, asked):
     assert finite(watched.prometheus.query_range(asked.filled(WINDOW), watched.seconds))
