@@ -54,8 +54,13 @@ class Consequences:
             message = to_json(RollbackOrder, order).decode()
             self._store.rollbacks.put(pipeline, window.model_name, message)
 
-    def judge(self, window: DriftWindow) -> None:
-        """Raise or end the alerts that a window speaks of."""
+    def judge(self, latest: Iterable[DriftWindow]) -> None:
+        """Raise or end the alerts that the last windows speak of, as far as that is not done."""
+        for window in self._store.unjudged(latest):
+            self._judge(window)
+            self._store.note_judged(window)
+
+    def _judge(self, window: DriftWindow) -> None:
         name, version = window.model_name, window.version
         if window.status != "unknown":
             moved = ", ".join(window.affected[:5]) or "no feature"

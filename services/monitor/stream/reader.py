@@ -116,7 +116,7 @@ class Reader:
             log.warning("Redis was emptied; the windows begin afresh.")
             self._metrics.restarts.inc()
         self._has_begun = True
-        self._metrics.show(self._store.latest())
+        self._look_at_last_windows()
 
     def _clear(self) -> None:
         self._open.clear()
@@ -207,5 +207,11 @@ class Reader:
             window.score,
         )
         self._metrics.windows.labels(window.model_name, window.status).inc()
-        self._metrics.show(self._store.latest())
-        self._consequences.judge(window)
+        self._look_at_last_windows()
+
+    def _look_at_last_windows(self) -> None:
+        """Show them, and raise their alerts, which a monitor that was killed may not have done."""
+        latest = self._store.latest()
+        self._metrics.show(latest)
+        self._consequences.judge(latest)
+        self._store.forget_old_versions(latest)

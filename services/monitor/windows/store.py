@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -12,8 +13,9 @@ from utils.service.contracts.document import from_json, to_json
 from utils.service.contracts.drift import DriftWindow, Feedback, MonitorAlert
 
 _PREFIX = "training:monitor:"
-_LATEST, _ALERTS = _PREFIX + "latest", _PREFIX + "alerts"
+_LATEST, _JUDGED, _ALERTS = (_PREFIX + name for name in ("latest", "judged", "alerts"))
 _KEPT_WINDOWS, _KEPT_FEEDBACK = 500, 1000
+_KEPT_VERSIONS = 20  # of a model, whose last windows are at hand
 _FEEDBACK_SECONDS = 30 * 86_400  # for a version that no window comes of any more
 _SEPARATOR = "\n"
 # Removes what was sent, and nothing newer that took its place meanwhile.
@@ -58,7 +60,7 @@ class MonitorStore:
         text = to_json(DriftWindow, window)
         pipeline.lpush(_windows_key(window.model_name), text)
         pipeline.ltrim(_windows_key(window.model_name), 0, _KEPT_WINDOWS - 1)
-        pipeline.hset(_LATEST, window.model_name + _SEPARATOR + window.version, text)
+        pipeline.hset(_LATEST, _version_of(window), text)
 
     def windows(self, model_name: str, limit: int = _KEPT_WINDOWS) -> list[DriftWindow]:
         """A model's windows, newest first."""
@@ -72,9 +74,27 @@ class MonitorStore:
         windows.sort(key=lambda window: window.window_end, reverse=True)
         return sorted(windows, key=lambda window: window.model_name)
 
-    def forget_version(self, window: DriftWindow) -> None:
-        """Drop a version's last window; its windows stay in the model's list."""
-        self._redis.hdel(_LATEST, window.model_name + _SEPARATOR + window.version)
+    def unjudged(self, latest: Iterable[DriftWindow]) -> list[DriftWindow]:
+        """Those of the last windows whose alerts were not looked at yet."""
+        judged: Any = self._redis.hgetall(_JUDGED)
+        return [
+            window
+            for window in latest
+            if judged.get(_version_of(window).encode()) != _end_of(window).encode()
+        ]
+
+    def note_judged(self, window: DriftWindow) -> None:
+        """A window's alerts were looked at."""
+        self._redis.hset(_JUDGED, _version_of(window), _end_of(window))
+
+    def forget_old_versions(self, latest: Iterable[DriftWindow]) -> None:
+        """Drop the last windows of a model's old versions; they stay in the model's list."""
+        num_versions: Counter[str] = Counter()
+        for window in latest:
+            num_versions[window.model_name] += 1
+            if num_versions[window.model_name] > _KEPT_VERSIONS:
+                for key in (_LATEST, _JUDGED):
+                    self._redis.hdel(key, _version_of(window))
 
     def alerts(self) -> dict[str, MonitorAlert]:
         """What is on, by key."""
@@ -119,6 +139,14 @@ def mean_metrics(feedback: Sequence[bytes]) -> dict[str, float]:
             total, rows = sums.get(name, (0.0, 0))
             sums[name] = (total + value * one.rows, rows + one.rows)
     return {name: total / rows for name, (total, rows) in sums.items()}
+
+
+def _version_of(window: DriftWindow) -> str:
+    return window.model_name + _SEPARATOR + window.version
+
+
+def _end_of(window: DriftWindow) -> str:
+    return window.window_end.isoformat()
 
 
 def _windows_key(model_name: str) -> str:

@@ -8,16 +8,22 @@ import numpy as np
 import pytest
 
 from services.monitor.stream.entries import GROUP, Entries
+from tests.waiting import wait_until
 from utils.service.contracts.predictions import STREAM
 
 BLANK = np.zeros((1, 1, 8, 8))
+
+
+def is_read(platform, count):
+    """Whether so many summaries are in a window that is being filled."""
+    return any(group["pending"] == count for group in platform.redis.xinfo_groups(STREAM))
 
 
 def rows_of(monitor):
     return sum(window.rows for window in monitor.client.windows("digits", 200))
 
 
-def test_kills_lose_no_summary_and_count_none_twice(platform, reference, sample, until):
+def test_kills_lose_no_summary_and_count_none_twice(platform, reference, sample):
     platform.register(profile=reference)
     monitor = platform.monitor(WINDOW_ROWS=100)
     images = sample(4000)
@@ -26,7 +32,7 @@ def test_kills_lose_no_summary_and_count_none_twice(platform, reference, sample,
         time.sleep(0.1 * number)
         monitor.kill()
         monitor.start()
-    until(lambda: rows_of(monitor) >= 4000, 60)
+    wait_until(lambda: rows_of(monitor) >= 4000, 60)
     time.sleep(0.5)
     windows = monitor.client.windows("digits", 200)
     assert [window.rows for window in windows] == [100] * 40
@@ -34,39 +40,63 @@ def test_kills_lose_no_summary_and_count_none_twice(platform, reference, sample,
     assert platform.redis.xpending(STREAM, GROUP)["pending"] == 0
 
 
-def test_a_standby_takes_over_with_the_window_that_was_open(platform, reference, sample, until):
+def test_a_standby_takes_over_with_the_window_that_was_open(platform, reference, sample):
     platform.register(profile=reference)
-    first = platform.monitor()
-    until(lambda: first.client.platform().active)
-    second = platform.monitor()
+    first = platform.monitor(LOCK_SECONDS=15)
+    wait_until(lambda: first.client.platform().active)
+    second = platform.monitor(LOCK_SECONDS=15)
     platform.send(sample(300))
-    until(lambda: platform.redis.xpending(STREAM, GROUP)["pending"] == 300)
+    wait_until(lambda: is_read(platform, 300))
     assert not second.client.platform().active
     first.kill()
-    until(lambda: second.client.platform().active)
+    wait_until(lambda: second.client.platform().active, 60)
     platform.send(sample(200))
-    until(lambda: rows_of(second) == 500)
+    wait_until(lambda: rows_of(second) == 500)
     assert len(second.client.windows("digits")) == 1
 
 
-def test_a_stopped_replica_hands_over_at_once(platform, until):
+def test_a_window_whose_monitor_died_before_the_alert_has_it_from_the_next(
+    platform, reference, sample
+):
+    platform.register(profile=reference)
+    monitor = platform.monitor()
+    platform.send(1 - sample(500))
+    wait_until(monitor.client.alerts)
+    monitor.kill()
+    platform.redis.delete("training:monitor:alerts", "training:monitor:judged")
+    monitor.start()
+    (alert,) = wait_until(monitor.client.alerts)
+    assert (alert.type, alert.severity) == ("drift", "critical")
+
+
+def test_the_last_windows_of_twenty_versions_are_at_hand(platform, reference, sample):
+    platform.register(profile=reference)
+    monitor = platform.monitor(WINDOW_ROWS=100)
+    versions = [str(number) for number in range(1, 23)]
+    for version in versions:
+        platform.send(sample(100), version=version, per_request=50)
+    wait_until(lambda: len(monitor.client.windows("digits", 200)) == len(versions))
+    wait_until(lambda: {drift.version for drift in monitor.client.drift()} == set(versions[2:]))
+
+
+def test_a_stopped_replica_hands_over_at_once(platform):
     first = platform.monitor(LOCK_SECONDS=60)
-    until(lambda: first.client.platform().active)
+    wait_until(lambda: first.client.platform().active)
     second = platform.monitor(LOCK_SECONDS=60)
     first.stop()
-    until(lambda: second.client.platform().active, 10)
+    wait_until(lambda: second.client.platform().active, 10)
 
 
-def test_an_emptied_redis_is_a_fresh_start_and_said(platform, reference, sample, until):
+def test_an_emptied_redis_is_a_fresh_start_and_said(platform, reference, sample):
     platform.register(profile=reference)
     monitor = platform.monitor()
     platform.send(sample(300))
-    until(lambda: platform.redis.xlen(STREAM) == 300)
+    wait_until(lambda: is_read(platform, 300))
     platform.redis.flushall()
-    until(lambda: "begin afresh" in monitor.log.read_text())
-    until(lambda: monitor.client.platform().active)
+    wait_until(lambda: "begin afresh" in monitor.log.read_text())
+    wait_until(lambda: monitor.client.platform().active)
     platform.send(sample(500))
-    until(lambda: rows_of(monitor) == 500)
+    wait_until(lambda: rows_of(monitor) == 500)
 
 
 @pytest.fixture
@@ -99,11 +129,11 @@ def test_a_dropped_entry_that_was_read_is_not_waited_for(platform, entries):
     assert [text is None for _, text in again] == [True, True, True, False]
 
 
-def test_a_summary_that_cant_be_read_harms_no_other(platform, reference, sample, until):
+def test_a_summary_that_cant_be_read_harms_no_other(platform, reference, sample):
     platform.register(profile=reference)
     monitor = platform.monitor()
     platform.redis.xadd(STREAM, {"summary": "{}"})
     platform.redis.xadd(STREAM, {"other": "x"})
     platform.send(sample(500))
-    until(lambda: rows_of(monitor) == 500)
+    wait_until(lambda: rows_of(monitor) == 500)
     assert platform.redis.xpending(STREAM, GROUP)["pending"] == 0
