@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from services.scheduler import wording
 from services.scheduler.findings import find, is_calm, job_of, policy_of, window_of
 from services.scheduler.metrics import Counters
-from services.scheduler.rules import TriggerRuleStore
+from services.scheduler.rules import TriggerRuleStore, UnknownTriggerError
 from utils.service.contracts.jobs import Signal, TrainingJob, TriggerRule
 from utils.service.contracts.triggers import SignalDecision, Trigger, TriggerExplanation
 from utils.service.logs import current_trace_id
@@ -89,7 +90,8 @@ class Retraining:
             page = self.rules.list(cursor)
             for trigger in page.items:
                 self.settle(trigger.model_name)
-                fired += self._evaluate_age(trigger)
+                with suppress(UnknownTriggerError):  # dropped since the page was read
+                    fired += self._evaluate_age(trigger)
             cursor = page.next_cursor
             if cursor is None:
                 return fired
@@ -201,6 +203,7 @@ class Retraining:
         )
 
         def start(connection: Connection, firing_id: int) -> str:
+            self.rules.hold(connection, job.model_name)
             submission = replace(wanted, idempotency_key=f"firing:{firing_id}")
             return str(submit(connection, self._clock, submission))
 

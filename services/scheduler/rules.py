@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from utils.service.contracts.jobs import Signal, TriggerRule
 from utils.service.contracts.triggers import Trigger
@@ -50,6 +50,17 @@ class TriggerRuleStore(Store):
         if row is None:
             raise _unknown(model_name)
         return _trigger(row)
+
+    def hold(self, connection: Connection, model_name: str) -> None:
+        """Keep a rule from being dropped or switched off before the transaction has ended.
+
+        Raises:
+            UnknownTriggerError: a LookupError; it was, since it was read.
+        """
+        current = select(trigger_rule.c.rule).where(trigger_rule.c.model_name == model_name)
+        rule = connection.scalar(current.with_for_update(read=True))
+        if rule is None or not rule["enabled"]:
+            raise _unknown(model_name)
 
     def delete(self, model_name: str) -> None:
         """Drop a model's rule.

@@ -220,6 +220,29 @@ def test_a_model_that_is_too_old_is_trained_again_once(web, rule, parts, config)
     assert len(jobs_of(web)) == 2
 
 
+@pytest.mark.parametrize("change", ["dropped", "switched off"])
+def test_a_rule_that_went_since_it_was_read_trains_nothing(web, rule, parts, monkeypatch, change):
+    old = rule.model_copy(update={"time_threshold_days": 1e-9})
+    web.submitter.put_trigger("digits", old)
+
+    def drop():
+        web.submitter.delete_trigger("digits")
+
+    def switch_off():
+        web.submitter.put_trigger("digits", old.model_copy(update={"enabled": False}))
+
+    changes = [drop if change == "dropped" else switch_off]
+
+    def is_busy(_):
+        if changes:
+            changes.pop()()
+        return False
+
+    monkeypatch.setattr(parts.retraining, "_is_busy", is_busy)
+    assert parts.retraining.evaluate_ages() == 0
+    assert not jobs_of(web)
+
+
 def test_ages_are_of_every_model_and_of_no_rule_that_has_no_limit(web, rule, parts, monkeypatch):
     short = rule.model_copy(update={"time_threshold_days": 1e-9})
     for name in ("a", "b", "c"):
