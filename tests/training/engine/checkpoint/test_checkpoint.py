@@ -20,6 +20,7 @@ from torch import nn
 
 from utils.training.engine.checkpoint import CheckpointManager, CheckpointMetadata
 from utils.training.engine.checkpoint import file as checkpoint_file
+from utils.training.engine.checkpoint import folder as checkpoint_folder
 from utils.training.engine.checkpoint import manager as checkpoint_module
 from utils.training.engine.checkpoint.file import CorruptCheckpointError
 from utils.training.engine.checkpoint.state import NonFiniteWeightsError
@@ -669,6 +670,22 @@ def test_leaving_the_context_waits_for_the_file(tmp_path, run):
         path = manager.save(**run.parts, epoch=0, metrics={"val_loss": 1.0}, blocking=False)
 
     assert CheckpointManager(tmp_path).latest() == path
+
+
+def test_a_checkpoint_that_takes_the_only_ones_place_under_a_readers_hands_is_found(
+    tmp_path, run, monkeypatch
+):
+    writer = CheckpointManager(tmp_path, keep_best_k=1, keep_last_n=1)
+    writer.save(**run.parts, epoch=0, metrics={"val_loss": 1.0})
+    reading = checkpoint_folder.read_metadata
+
+    def replaced_meanwhile(path):
+        monkeypatch.setattr(checkpoint_folder, "read_metadata", reading)
+        writer.save(**run.parts, epoch=1, metrics={"val_loss": 0.5})
+        return reading(path)
+
+    monkeypatch.setattr(checkpoint_folder, "read_metadata", replaced_meanwhile)
+    assert CheckpointManager(tmp_path).get_best() == tmp_path / "checkpoint_epoch0001.pt"
 
 
 def test_readers_meet_whole_checkpoints_while_a_writer_saves_and_clears(tmp_path):

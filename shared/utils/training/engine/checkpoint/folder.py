@@ -94,19 +94,22 @@ class CheckpointFolder:
         return f"The newest intact checkpoint is {intact}: load that one."
 
     def _scan(self) -> tuple[list[StoredCheckpoint], list[Path]]:
-        readable, damaged = [], []
-        for path in sorted(self.path.glob(FILE_NAMES)):
-            name = _FILE_NAME.fullmatch(path.name)
-            if name is None:
-                continue
-            try:
-                readable.append(self._stored(path, read_metadata(path), is_step=bool(name[1])))
-            except FileNotFoundError:  # another process cleared it away meanwhile
-                continue
-            except CorruptCheckpointError as error:
-                damaged.append(path)
-                logger.warning("%s It is passed over.", error)
-        return newest_first(readable), damaged
+        """What is readable, and what is damaged; looks again where all that was listed vanished."""
+        while True:
+            readable, damaged, num_vanished = [], [], 0
+            for path in sorted(self.path.glob(FILE_NAMES)):
+                name = _FILE_NAME.fullmatch(path.name)
+                if name is None:
+                    continue
+                try:
+                    readable.append(self._stored(path, read_metadata(path), is_step=bool(name[1])))
+                except FileNotFoundError:  # another process cleared it away, for a newer one
+                    num_vanished += 1
+                except CorruptCheckpointError as error:
+                    damaged.append(path)
+                    logger.warning("%s It is passed over.", error)
+            if readable or damaged or not num_vanished:
+                return newest_first(readable), damaged
 
     def _stored(self, path: Path, metadata: dict[str, Any], *, is_step: bool) -> StoredCheckpoint:
         value = metadata["monitor_value"]
