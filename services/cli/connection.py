@@ -20,7 +20,7 @@ from utils.service.clients.scheduler import SchedulerClient
 from utils.service.http import ServiceClient
 
 _PATIENCE_SECONDS = 3.0  # somebody is waiting at a terminal
-_PROBE_SECONDS = 2.0
+_PROBE_SECONDS = (2.0, 10.0)  # of a first and a second look, for replicas that are busy
 _TOKEN_FILE = "TRAINING_TOKEN_FILE"  # noqa: S105 - the name of a variable
 SERVICES = ("registry", "scheduler", "serving", "monitor")
 
@@ -82,7 +82,8 @@ class Connection:
                 f"No address of the {kind} is known; set TRAINING_{kind.upper()}_URL."
             )
         if len(urls) > 1:
-            return next((url for url in urls if _is_ready(url)), urls[0])
+            probes = ((url, seconds) for seconds in _PROBE_SECONDS for url in urls)
+            return next((url for url, seconds in probes if _is_ready(url, seconds)), urls[0])
         return urls[0]
 
 
@@ -133,8 +134,8 @@ def _given_token() -> dict[Role, Path]:
     return dict.fromkeys(ROLES, Path(file))
 
 
-def _is_ready(url: str) -> bool:
+def _is_ready(url: str, seconds: float) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=_PROBE_SECONDS, trust_env=False).is_success
+        return httpx.get(f"{url}/readyz", timeout=seconds, trust_env=False).is_success
     except httpx.TransportError:
         return False
