@@ -1,15 +1,16 @@
 """The embedded servers, started for real."""
 
-import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 
 import psycopg
 import pytest
 import redis
 
+from tests.waiting import wait_until
+from utils.service.embedded import child
 from utils.service.embedded.child import Child, ServerError, free_port, secret
 from utils.service.embedded.postgres import PostgresServer
 from utils.service.embedded.valkey import ValkeyServer
@@ -17,18 +18,10 @@ from utils.service.embedded.valkey import ValkeyServer
 
 def is_alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().split()[2] != "Z"
-
-
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_postgres_keeps_acknowledged_rows_over_a_crash_and_a_restart(tmp_path):
@@ -122,5 +115,12 @@ def test_a_secret_is_made_once_and_readable_by_its_owner_only(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_free_ports_differ():
-    assert free_port() != free_port()
+def test_a_free_port_is_none_that_is_taken_or_given_to_connections(monkeypatch):
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        assert port < 32768
+        monkeypatch.setattr(child, "_PORTS", range(port, port + 1))
+        monkeypatch.setattr(child, "_MOST_TRIES", 1)
+        with pytest.raises(ServerError, match="None of 1 ports"):
+            free_port()
+    assert free_port() == port

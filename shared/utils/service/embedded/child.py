@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from utils.training.errors import TrainingError
 
 _PR_SET_PDEATHSIG = 1
+_PORTS = range(20_000, 30_000)  # below those of connections, and of Kubernetes' nodes
+_MOST_TRIES = 100
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -129,11 +132,16 @@ class Child:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback address that nothing listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on the loopback address that nothing listens on now.
+
+    It is none that the system gives to outgoing connections by itself, so that it stays free until
+    a server has come up on it.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _MOST_TRIES):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ServerError(f"None of {_MOST_TRIES} ports from {_PORTS[0]} to {_PORTS[-1]} is free.")
 
 
 def secret(path: Path, make: Callable[[], str]) -> str:
