@@ -16,11 +16,18 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import psycopg
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from utils.service.embedded.postgres import PostgresServer
 from utils.training.database import open_database
 
 torch.set_num_threads(1)
+
+# The same examples on every run, and no look at the clock: a busy machine fails no property.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -28,22 +28,10 @@ def recovery(record_property):
     return measure
 
 
-@pytest.fixture
-def until():
-    """Wait until something is so, and give it."""
-
-    def wait(is_so, seconds=90):
-        deadline = time.monotonic() + seconds
-        while not (found := is_so()):
-            assert time.monotonic() < deadline, "it did not come about"
-            time.sleep(0.02)
-        return found
-
-    return wait
-
-
 class WholePlatform(Platform):
     """The platform with databases of its own."""
+
+    lease_seconds = 3
 
     def __init__(self, folder):
         self.postgres = PostgresServer(folder / "postgres").start()

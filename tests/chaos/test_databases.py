@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.conftest import slow_job
 from tests.services.trainer.platform import digits_job
+from tests.waiting import wait_until
 from utils.service.clients.registry import RegistryClient
 from utils.service.clients.scheduler import SchedulerClient
 from utils.service.contracts.models import ModelRegistration, PromotionRequest
@@ -51,7 +52,7 @@ class Caller(threading.Thread):
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_postgres_that_restarts_is_waited_for(own_platform, recovery, until, tmp_path, end):
+def test_a_postgres_that_restarts_is_waited_for(own_platform, recovery, tmp_path, end):
     platform = own_platform
     (tmp_path / "bundle").write_bytes(b"a bundle")
     digest = platform.registry.upload(tmp_path / "bundle")
@@ -97,7 +98,7 @@ def test_a_postgres_that_restarts_is_waited_for(own_platform, recovery, until, t
         caller.start()
     for _ in range(ROUNDS):
         counts = [len(caller.answers) for caller in callers]
-        until(
+        wait_until(
             lambda counts=counts: all(
                 len(c.answers) > n for c, n in zip(callers, counts, strict=True)
             )
@@ -106,7 +107,7 @@ def test_a_postgres_that_restarts_is_waited_for(own_platform, recovery, until, t
         platform.postgres.start()
         counts = [len(caller.answers) for caller in callers]
         with recovery():
-            until(
+            wait_until(
                 lambda counts=counts: all(
                     len(c.answers) > n + 1 for c, n in zip(callers, counts, strict=True)
                 )

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.services.trainer.platform import digits_job
+from tests.waiting import wait_until
 from utils.service.clients.registry import RegistryClient
 from utils.service.clients.scheduler import SchedulerClient
 from utils.service.contracts.jobs import ScheduleRequest, Signal, TriggerRule
@@ -36,7 +37,7 @@ def as_trainer(calm):
     client.close()
 
 
-def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until):
+def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery):
     made = {
         misfire: calm.scheduler.create_schedule(
             ScheduleRequest(
@@ -58,7 +59,7 @@ def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until)
     with recovery(tried=3):
         calm.services["scheduler"].start()
         calm.services["scheduler"].wait()
-        until(
+        wait_until(
             lambda: all(
                 schedule.next_run_at > datetime.now(UTC)
                 for schedule in calm.scheduler.list_schedules().items
@@ -74,13 +75,13 @@ def test_a_scheduler_that_was_down_makes_up_for_its_times(calm, recovery, until)
     assert made_up == {"skip": 0, "once": 1, "all": len(missed)}
 
 
-def test_a_cancel_is_heard_in_every_state(calm, as_trainer, until, record_property):
+def test_a_cancel_is_heard_in_every_state(calm, as_trainer, record_property):
     def submit(**values):
         return calm.scheduler.submit("training", digits_job("cancelled"), **values)
 
     def claimed():
         job_id = submit().job_id  # passed over while the nudge's sender has a hand on it
-        return until(lambda: as_trainer.claim("w", job_id=job_id, lease_seconds=600))
+        return wait_until(lambda: as_trainer.claim("w", job_id=job_id, lease_seconds=600))
 
     def started():
         job = claimed()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.conftest import slow_job
 from tests.services.trainer.platform import DEADLY, digits_job
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -38,14 +39,14 @@ def phase(platform, job):
 
 @pytest.mark.parametrize("moment", ["export", "register", "registered"])
 def test_a_kill_after_the_last_step_registers_one_model(
-    platform, undisturbed, trainers, recovery, until, moment
+    platform, undisturbed, trainers, recovery, moment
 ):
     name = f"late-{moment}"
     job = platform.scheduler.submit("training", slow_job(name))
     if moment == "registered":
-        until(lambda: platform.registry.list_models(name=name).items)
+        wait_until(lambda: platform.registry.list_models(name=name).items)
     else:
-        until(lambda: phase(platform, job) == moment)
+        wait_until(lambda: phase(platform, job) == moment)
     holder = platform.scheduler.get_job(job.job_id).worker_id
     trainers[holder].kill()
     with recovery():
@@ -58,9 +59,7 @@ def everything_of(pid):
     return [process, *process.children(recursive=True)]
 
 
-def test_a_frozen_trainer_comes_back_as_a_refused_zombie(
-    platform, undisturbed, trainers, recovery, until
-):
+def test_a_frozen_trainer_comes_back_as_a_refused_zombie(platform, undisturbed, trainers, recovery):
     job = platform.scheduler.submit("training", slow_job("frozen"))
     platform.wait_for(job, is_past(50))
     first = platform.scheduler.get_job(job.job_id)
@@ -77,7 +76,7 @@ def test_a_frozen_trainer_comes_back_as_a_refused_zombie(
         process.resume()
     done = check_end(platform, job, undisturbed, "frozen")
     assert done.fencing_token > first.fencing_token
-    until(lambda: not run.is_running())
+    wait_until(lambda: not run.is_running())
     assert "The claim is over; the run is killed." in holder.log.read_text()[said:]
     again = platform.scheduler.submit("training", digits_job("thawed", epochs=1))
     assert platform.end_of(again).status == "completed"
@@ -98,11 +97,11 @@ def test_a_poison_job_fails_and_the_next_one_runs(platform, trainers, recovery, 
 
 
 def test_a_checkpoint_damaged_in_the_store_is_passed_over(
-    platform, undisturbed, trainers, recovery, until
+    platform, undisturbed, trainers, recovery
 ):
     job = platform.scheduler.submit("training", slow_job("damaged"))
     platform.wait_for(job, is_past(50))
-    newest = until(lambda: platform.registry.newest_checkpoint(job.job_id))
+    newest = wait_until(lambda: platform.registry.newest_checkpoint(job.job_id))
     trainers[platform.scheduler.get_job(job.job_id).worker_id].kill()
     newest = platform.registry.newest_checkpoint(job.job_id)
     stored = platform.stored(newest.digest)
@@ -116,7 +115,7 @@ def test_a_checkpoint_damaged_in_the_store_is_passed_over(
 
 
 def test_a_trainer_whose_disk_is_full_goes_on_when_it_is_not(
-    platform, undisturbed, recovery, until, tmp_path
+    platform, undisturbed, recovery, tmp_path
 ):
     if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=8m tmpfs {tmp_path}"):
         pytest.skip("no right to mount")

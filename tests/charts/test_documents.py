@@ -124,7 +124,7 @@ def store(release_of, tmp_path):
 
     def start():
         child.start([*container["command"][:-1], script], env=paths, cwd=tmp_path)
-        child.wait_until(lambda: _answers(port), 30)
+        child.wait_until(lambda: _answers(port), 60)
         return port
 
     yield SimpleNamespace(child=child, start=start, port=start())
@@ -132,7 +132,7 @@ def store(release_of, tmp_path):
 
 
 def _client(port, password="very secret"):
-    return redis.Redis(port=port, password=password, socket_timeout=2)
+    return redis.Redis(port=port, password=password, socket_timeout=20)
 
 
 def _answers(port):

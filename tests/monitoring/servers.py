@@ -48,7 +48,7 @@ class Server:
             ],
             cwd=folder,
         )
-        self._child.wait_until(partial(_answers, f"{self.url}/-/ready"), 30)
+        self._child.wait_until(partial(_answers, f"{self.url}/-/ready"), 120)
 
     def get(self, path, **parameters):
         """The JSON of an answer."""

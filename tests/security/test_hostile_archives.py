@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
-import time
 import zipfile
 
 import pytest
 import torch
 
 from services.serving.sync.verification import BundleError, verify_bundle
+from tests.waiting import wait_until
 from utils.service.contracts.models import ModelRegistration, PromotionRequest
 from utils.service.packing import PackingError, unpack
 from utils.training.engine.checkpoint.file import read_checkpoint, write_checkpoint
@@ -187,10 +187,3 @@ def test_a_pickle_in_a_checkpoint_is_not_run(kind, tmp_path, tried):
     assert str(refused.value)
     assert not mark.exists()
     tried("hostile inputs", f"checkpoints: {kind}")
-
-
-def wait_until(is_so, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)

@@ -21,7 +21,7 @@ def test_the_higher_priority_is_read_first(server):
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("training")
         for _ in range(5):
-            message = queue.get(timeout=5)
+            message = queue.get(timeout=30)
             assert message.headers["task"] == TASK
             order.append(message.payload[1]["job_id"])
             message.ack()
@@ -49,7 +49,7 @@ def test_nudges_of_every_priority_are_counted_until_they_are_taken(server):
     assert num_nudges(app, "evaluation") == 3
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("evaluation")
-        queue.get(timeout=5).ack()
+        queue.get(timeout=30).ack()
         queue.close()
     assert num_nudges(app, "evaluation") == 2
     app.close()

@@ -14,7 +14,7 @@ import pytest
 
 from utils.service.embedded.child import Child, free_port
 
-THREADS = 2
+THREADS = 3
 PROGRAM = """
 import sys, threading
 from pathlib import Path
@@ -47,7 +47,7 @@ def server(tmp_path):
     child = Child("server", tmp_path / "server.log")
     child.start([sys.executable, "-c", PROGRAM, str(port), str(THREADS)], env=os.environ)
     try:
-        child.wait_until(lambda: accepts(port), 30)
+        child.wait_until(lambda: accepts(port), 120)
         child.port = port
         yield child
     finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 
 from utils.training.model_registry import ConflictError, ModelRegistry
 
@@ -13,7 +14,7 @@ def promote(location, number, model_ids, barrier, results):
     registry = ModelRegistry(location)
     done = refused = 0
     for _ in range(ROUNDS):
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=120)
         expected = None
         if number % 2:
             current = registry.get_model(tag="production", name="digits")
@@ -46,6 +47,7 @@ def test_promotions_at_once_leave_one_production_version_and_a_whole_audit(datab
     seen = set()
     while any(worker.is_alive() for worker in workers):
         seen.add(len(registry.list_models(name="digits", tag="production").items))
+        time.sleep(0.02)
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * PROCESSES
@@ -68,7 +70,7 @@ def test_promotions_at_once_leave_one_production_version_and_a_whole_audit(datab
 def register(location, barrier):
     """Register models without versions, as several trainings that end at once do."""
     with ModelRegistry(location) as registry:
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=120)
         for _ in range(ROUNDS // PROCESSES):
             registry.register_model("new", None, "model.pt", "vision_classification")
 

@@ -8,7 +8,8 @@ import json
 import yaml
 
 from services.cli.submission import read_submission
-from tests.services.cli.conftest import call, wait_until
+from tests.services.cli.conftest import call
+from tests.waiting import wait_until
 from utils.service.contracts.jobs import DataSource
 from utils.service.digits import read_digits
 
@@ -164,6 +165,7 @@ def test_a_trigger_is_set_explained_and_deleted(trainctl, tmp_path):
 
 
 def test_status_names_every_service_with_its_memory(trainctl, stack):
+    wait_until(lambda: call("status", folder=stack.folder).code == 0)
     assert "scheduler-1" in trainctl("status").out
     services = {s["name"]: s for s in trainctl("status", "--json").json()["services"]}
     assert set(services) >= {"postgres", "valkey", "registry", "scheduler-1", "trainer-1"}

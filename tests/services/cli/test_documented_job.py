@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.services.cli.conftest import call, start_trainctl, wait_until
+from tests.services.cli.conftest import call, start_trainctl
+from tests.waiting import wait_until
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "jobs.md"
 BLOCK = re.compile(r"```(python|yaml)\n(.*?)```", re.DOTALL)

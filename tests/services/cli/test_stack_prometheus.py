@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests.monitoring.servers import program
-from tests.services.cli.conftest import call, start_trainctl, wait_until
+from tests.services.cli.conftest import call, start_trainctl
+from tests.waiting import wait_until
 
 JOBS = ["monitor", "registry", "scheduler", "scheduler", "serving"]
 

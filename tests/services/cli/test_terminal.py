@@ -16,7 +16,8 @@ import threading
 import pytest
 
 from services.cli.output import flowing
-from tests.services.cli.conftest import call, wait_until
+from tests.services.cli.conftest import call
+from tests.waiting import wait_until
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,7 +205,7 @@ def platform(running, database):
     engine = open_database(database, migrate=False)
     tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE"))
+        connection.execute(text(f"TRUNCATE {', '.join(sorted(tables))} RESTART IDENTITY CASCADE"))
     engine.dispose()
 
 
@@ -230,15 +229,3 @@ def sample(scans):
         return held_out[picked][:, None]
 
     return draw
-
-
-@pytest.fixture
-def until():
-    def wait(found, seconds=20):
-        deadline = time.monotonic() + seconds
-        while not (value := found()):
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.05)
-        return value
-
-    return wait

@@ -41,7 +41,7 @@ def served(tmp_path, postgres_url):
         except httpx.TransportError:
             return False
 
-    child.wait_until(answers, 30)
+    child.wait_until(answers, 120)
     yield url
     child.stop()
 

@@ -22,6 +22,7 @@ from utils.service.artifacts import UnknownArtifactError
 from utils.service.auth import write_tokens
 from utils.service.contracts.models import CheckpointUpload, Fence, ModelRegistration
 from utils.service.http import RemoteError
+from utils.service.loops import Loop
 from utils.training.database import utc_now
 from utils.training.job_queue import JobManager, StaleClaimError, TrainingScheduler
 from utils.training.job_queue.checkpoints import checkpoint_artifact
@@ -344,7 +345,7 @@ def in_parallel(*works):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -403,22 +404,32 @@ def test_records_and_removals_at_once_leave_no_record_without_its_artifact(
 
     sweeper = threading.Thread(target=sweep)
     sweeper.start()
-    in_parallel(*(lambda job=job: save(job) for job in works))
-    is_done.set()
-    sweeper.join(30)
+    try:
+        in_parallel(*(lambda job=job: save(job) for job in works))
+    finally:
+        is_done.set()
+        sweeper.join(120)
     assert any(map(replica.noted, works))
     replica.check_consistent(*works)
 
 
 def test_the_loop_runs_unless_everything_is_kept(settings, monkeypatch):
-    swept = threading.Event()
+    swept, loops = threading.Event(), []
+
+    def loop(*arguments):
+        loops.append(Loop(*arguments))
+        return loops[-1]
+
     monkeypatch.setattr(Retention, "sweep", lambda _: swept.set())
+    monkeypatch.setattr("services.registry.app.Loop", loop)
     create_running_app(
         settings.model_copy(update={"keep_checkpoints": 0, "keep_checkpoints_days": 0})
     )
     assert not swept.wait(0.3)
     create_running_app(settings)
-    assert swept.wait(10)
+    assert swept.wait(60)
+    for each in loops:
+        each.stop()
 
 
 # Over HTTP, with another replica on the same stores.

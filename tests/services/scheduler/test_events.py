@@ -42,8 +42,10 @@ def test_a_stream_tells_of_a_running_job_until_it_is_finished(web, config):
     stream = web.reader.events(job.job_id)
     seen = list(itertools.islice(stream, 2))
     assert statuses(seen) == ["pending", "claimed"]
-    threading.Thread(target=finish, args=(web, job)).start()
+    finishing = threading.Thread(target=finish, args=(web, job))
+    finishing.start()
     rest = list(stream)
+    finishing.join()
     assert statuses(rest)[-1] is JobStatus.COMPLETED
     assert statuses(rest).count(JobStatus.RUNNING) == 1
     assert [event.step for event in rest if isinstance(event, Progress)] == [5]
@@ -69,8 +71,10 @@ def test_a_reader_follows_over_streams_that_end_early(settings, config, serving)
         job = submit_and_claim(web, config)
         stream = web.reader.events(job.job_id)
         first = next(stream)
-        threading.Timer(0.7, finish, args=(web, job)).start()
+        finishing = threading.Timer(0.7, finish, args=(web, job))
+        finishing.start()
         assert statuses([first, *stream]) == ["pending", "claimed", "running", "completed"]
+        finishing.join()
 
 
 def test_more_readers_than_there_is_room_for_are_told_to_come_again(settings, config, serving):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,19 +105,6 @@ def expected(versions):
     return {version.version: read(version) for version in versions}
 
 
-@pytest.fixture
-def wait_until():
-    """Wait until a function says yes."""
-
-    def wait(is_so, seconds=30):
-        deadline = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.02)
-
-    return wait
-
-
 class Registry:
     """A registry service that can be killed and started again, and callers in two roles."""
 
@@ -151,7 +137,7 @@ class Registry:
         self._child.start(
             [sys.executable, "-m", "services.registry"], env=os.environ | self._env, cwd=ROOT
         )
-        self._child.wait_until(self._answers, 30)
+        self._child.wait_until(self._answers, 120)
 
     def kill(self):
         self._child.kill()

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.waiting import wait_until
 from utils.service.embedded.child import Child, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -78,26 +79,24 @@ def ask(serving, client):
 
 
 @pytest.mark.parametrize("backend", ["onnx", pytest.param("torchserve", marks=pytest.mark.slow)])
-def test_a_promotion_and_a_rollback_fail_no_request(
-    start, registry, digits_bundles, wait_until, backend
-):
+def test_a_promotion_and_a_rollback_fail_no_request(start, registry, digits_bundles, backend):
     first = registry.publish(digits_bundles[0])
     serving = start(BACKEND=backend)
-    wait_until(lambda: serving.serves(first), 60)
+    wait_until(lambda: serving.serves(first))
     stopping, answers = threading.Event(), []
 
     def keep_asking():
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             while not stopping.is_set():
                 answers.append(ask(serving, client))
 
-    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
+    threads = [threading.Thread(target=keep_asking, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     second = registry.publish(digits_bundles[1])
-    wait_until(lambda: serving.serves(second) and not serving.serves(first), 60)
+    wait_until(lambda: serving.serves(second) and not serving.serves(first))
     registry.clients.admin.rollback("digits", "a test")
-    wait_until(lambda: serving.serves(first) and not serving.serves(second), 60)
+    wait_until(lambda: serving.serves(first) and not serving.serves(second))
     stopping.set()
     for thread in threads:
         thread.join(30)
@@ -109,24 +108,23 @@ def descendants(pid):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_the_service(start, registry, digits_bundles, wait_until, end):
+def test_nothing_outlives_the_service(start, registry, digits_bundles, end):
     model = registry.publish(digits_bundles[0])
     serving = start(BACKEND="torchserve")
-    wait_until(lambda: serving.serves(model), 60)
-    assert serving.is_ready
+    wait_until(lambda: serving.serves(model) and serving.is_ready, 150)
     started = descendants(serving.child.pid)
     assert any("java" in process.name() for process in started)
     os.kill(serving.child.pid, end)
-    wait_until(lambda: not any(process.is_running() for process in started), 60)
+    wait_until(lambda: not any(process.is_running() for process in started))
 
 
 @pytest.mark.chaos
 def test_torchserve_killed_under_load_never_answers_wrong(
-    start, registry, digits_bundles, wait_until, record_property
+    start, registry, digits_bundles, record_property
 ):
     model = registry.publish(digits_bundles[0])
     serving = start(BACKEND="torchserve")
-    wait_until(lambda: serving.serves(model), 60)
+    wait_until(lambda: serving.serves(model))
     stopping, answers = threading.Event(), []
 
     def keep_asking():
@@ -161,11 +159,11 @@ def test_torchserve_killed_under_load_never_answers_wrong(
 
 
 def test_it_is_ready_when_the_first_look_is_over_and_says_what_it_can_do_without(
-    start, registry, digits_bundles, wait_until
+    start, registry, digits_bundles
 ):
     model = registry.publish(digits_bundles[0])
     serving = start(BACKEND="onnx", REDIS_URL="redis://127.0.0.1:1/0")
-    wait_until(lambda: serving.is_ready, 60)
+    wait_until(lambda: serving.is_ready)
     assert serving.serves(model)
     registry.kill()
     wait_until(lambda: serving.get("/readyz").json()["checks"]["registry"] != "ok")

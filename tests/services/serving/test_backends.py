@@ -166,7 +166,7 @@ def test_switches_under_load_lose_no_request(backend, own_versions, sample_reque
             except Exception as error:  # noqa: BLE001 - every kind counts
                 faults.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for version in [own_versions[1], own_versions[0], own_versions[1]]:

@@ -16,6 +16,7 @@ import pytest
 from services.serving.backends.protocol import InputRefusedError, UnavailableError
 from services.serving.backends.torchserve import TorchServeBackend, configuration
 from services.serving.backends.torchserve.configuration import Folders, Ports
+from tests.waiting import wait_until
 
 PIXELS = {"pixel_values": np.full((1, 1, 8, 8), 0.5, np.float32)}
 
@@ -86,16 +87,14 @@ def test_the_handler_trusts_no_tensor(backend, versions, arrays, reason):
     assert backend.infer(versions[0], PIXELS).shape == (1, 10)
 
 
-def test_a_killed_worker_is_replaced(backend, versions, sample_request, wait_until):
+def test_a_killed_worker_is_replaced(backend, versions, sample_request):
     (worker,) = set(session_of(backend.pid)) - {backend.pid}
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: answers(backend, versions[0], sample_request))
     assert worker not in session_of(backend.pid)
 
 
-def test_a_killed_torchserve_comes_back_with_what_it_held(
-    backend, versions, sample_request, wait_until
-):
+def test_a_killed_torchserve_comes_back_with_what_it_held(backend, versions, sample_request):
     first = backend.pid
     assert passes(backend.check)
     workers = session_of(first)
@@ -112,7 +111,7 @@ def test_a_killed_torchserve_comes_back_with_what_it_held(
     assert len(list((backend._process.folders.archives).iterdir())) == 2
     last = backend.pid
     backend.close()
-    assert session_of(last) == []
+    wait_until(lambda: session_of(last) == [])
     assert not backend._process.folders.temporary.exists()
 
 

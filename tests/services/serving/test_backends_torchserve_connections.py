@@ -22,7 +22,7 @@ class Server:
         self._scripts = scripts
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self):
@@ -45,7 +45,7 @@ def serve():
 
     def start(*scripts):
         servers.append(Server(*scripts))
-        return servers[-1], Connections(servers[-1].port, read_seconds=0.5)
+        return servers[-1], Connections(servers[-1].port, read_seconds=20)
 
     yield start
     for server in servers:

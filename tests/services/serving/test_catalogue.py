@@ -7,6 +7,7 @@ import pytest
 
 from services.serving.backends.protocol import Version
 from services.serving.catalogue import Catalogue, UnknownModelError
+from tests.waiting import wait_until
 
 
 def version(number, name="digits"):
@@ -46,7 +47,7 @@ def test_what_is_not_served_is_named_with_what_is(catalogue):
         catalogue.using("digits", "7").__enter__()
 
 
-def test_a_version_goes_when_its_last_request_is_answered(catalogue, wait_until):
+def test_a_version_goes_when_its_last_request_is_answered(catalogue):
     retired = []
     with catalogue.using("digits"), catalogue.using("digits"):
         catalogue.switch(TWO)

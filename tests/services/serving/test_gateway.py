@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.serving.backends.protocol import BackendBusyError, UnavailableError
+from tests.waiting import wait_until
 
 IMAGE = [[0.5] * 8] * 8
 INFER = "/v2/models/digits/infer"
@@ -256,9 +257,7 @@ def test_a_version_that_went_is_asked_for_once_more_on_the_current_one(gateway, 
     assert named.status_code == 503
 
 
-def test_a_switch_under_load_fails_no_request(
-    gateway, versions, sample_request, expected, wait_until
-):
+def test_a_switch_under_load_fails_no_request(gateway, versions, sample_request, expected):
     first, second = versions
     gateway.serve(first)
     stopping, faults, seen = threading.Event(), [], set()

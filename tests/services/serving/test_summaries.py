@@ -16,6 +16,7 @@ from services.serving.gateway.features import request_columns
 from services.serving.gateway.forms import Examples
 from services.trainer.samples import load_sample
 from tests.services.serving.served_gateway import Gateway
+from tests.waiting import wait_until
 from utils.service.contracts.predictions import STREAM, SUMMARY, PredictionSummary
 from utils.service.embedded.valkey import ValkeyServer
 from utils.training.drift_metrics import DatasetProfiler, profile_dataset
@@ -226,9 +227,7 @@ def test_a_fault_of_the_client_is_not_told_and_one_of_the_model_is(told, stream,
     assert (summary.rows, summary.features, summary.predicted) == (0, {}, [])
 
 
-def test_requests_go_on_while_redis_is_dead_and_summaries_when_it_is_back(
-    tmp_path, versions, wait_until
-):
+def test_requests_go_on_while_redis_is_dead_and_summaries_when_it_is_back(tmp_path, versions):
     _, pixels = scans()
     body = {"instances": pixels.tolist()}
     with ValkeyServer(tmp_path / "valkey") as server:
@@ -259,14 +258,15 @@ def test_a_full_queue_drops_summaries_and_no_request(tmp_path, versions, monkeyp
     gateway.close()
 
 
-def test_what_waits_is_sent_on_stop(tmp_path, versions, valkey, stream):
+def test_what_waits_is_sent_on_stop(tmp_path, versions, valkey, stream, monkeypatch):
+    monkeypatch.setattr("services.serving.gateway.summaries._PATIENCE_SECONDS", 30)
     gateway = Gateway(tmp_path, valkey.url())
     gateway.serve(versions[0])
     _, pixels = scans()
     for _ in range(20):
         gateway.post(PREDICT, {"instances": pixels.tolist()})
     gateway.close()
-    assert len(read(stream, 20, seconds=0)) == 20
+    assert len(read(stream, 20)) == 20
 
 
 def test_a_share_of_requests_is_told(tmp_path, versions, valkey, stream):

@@ -11,6 +11,7 @@ import pytest
 
 from services.serving.parts import Parts
 from services.serving.settings import ServingSettings
+from tests.waiting import wait_until
 from utils.service.contracts.models import PromotionRequest
 from utils.service.embedded.valkey import ValkeyServer
 from utils.training.export_utilities.manifest import write_manifest
@@ -47,7 +48,7 @@ def running():
 
 
 @pytest.fixture
-def serves(wait_until):
+def serves():
     """Wait until a registered model answers, alone."""
 
     def wait(parts, model):
@@ -84,7 +85,7 @@ def flip_a_byte(path):
 
 
 def test_the_production_version_is_served_and_its_successor_takes_over(
-    registry, settings, running, serves, wait_until, digits_bundles, sample_request
+    registry, settings, running, serves, digits_bundles, sample_request
 ):
     registry.publish(digits_bundles[0], "other", promote=False)
     parts = running(settings)
@@ -101,14 +102,15 @@ def test_the_production_version_is_served_and_its_successor_takes_over(
             except Exception as error:  # noqa: BLE001 - every kind counts
                 faults.append(error)
 
-    threads = [threading.Thread(target=keep_asking) for _ in range(2)]
+    threads = [threading.Thread(target=keep_asking, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
     second = registry.publish(digits_bundles[1])
     serves(parts, second)
     registry.clients.admin.rollback("digits", "a test")
     serves(parts, first)
-    wait_until(lambda: folders(settings) == [str(first.model_id)])
+    wait_until(lambda: metric(parts, "serving_switch_seconds_count", model_name="digits") == 3)
+    assert folders(settings) == [str(first.model_id)]
     stopping.set()
     for thread in threads:
         thread.join(30)
@@ -119,7 +121,6 @@ def test_the_production_version_is_served_and_its_successor_takes_over(
         outputs = [output for version, output in answers if version.model_id == model_id]
         np.testing.assert_allclose(outputs, np.broadcast_to(outputs[0], np.shape(outputs)))
     assert metric(parts, "serving_switches_total", model_name="digits") == 3
-    assert metric(parts, "serving_switch_seconds_count", model_name="digits") == 3
     assert metric(parts, "serving_loaded", model_name="digits", model_version="1") == 1
     assert metric(parts, "serving_loaded", model_name="digits", model_version="2") is None
     assert metric(parts, "serving_sync_last_success_timestamp_seconds") > 0
@@ -153,7 +154,7 @@ def _changed_inside(bundle, tmp_path):
 
 @pytest.mark.parametrize("damage", [_without_onnx, _changed_inside])
 def test_a_broken_bundle_takes_no_traffic_and_the_version_before_goes_on(
-    registry, settings, running, serves, wait_until, digits_bundles, sample_request, tmp_path,
+    registry, settings, running, serves, digits_bundles, sample_request, tmp_path,
     damage, caplog,
 ):  # fmt: skip
     parts = running(settings)
@@ -173,7 +174,7 @@ def test_a_broken_bundle_takes_no_traffic_and_the_version_before_goes_on(
 
 
 def test_bytes_that_were_changed_in_the_store_are_not_served_until_they_are_right_again(
-    registry, settings, running, serves, wait_until, digits_bundles, sample_request
+    registry, settings, running, serves, digits_bundles, sample_request
 ):
     first = registry.publish(digits_bundles[0])
     with closing(Parts(settings)) as parts:
@@ -189,7 +190,7 @@ def test_bytes_that_were_changed_in_the_store_are_not_served_until_they_are_righ
 
 
 def test_the_last_versions_are_served_after_a_restart_without_the_registry(
-    registry, settings, running, serves, wait_until, digits_bundles, sample_request
+    registry, settings, running, serves, digits_bundles, sample_request
 ):
     first = registry.publish(digits_bundles[0])
     with closing(Parts(settings)) as parts:
@@ -208,7 +209,7 @@ def test_the_last_versions_are_served_after_a_restart_without_the_registry(
 
 
 def test_a_version_that_was_damaged_on_disk_is_fetched_again(
-    registry, settings, running, serves, wait_until, digits_bundles
+    registry, settings, running, serves, digits_bundles
 ):
     first = registry.publish(digits_bundles[0])
     with closing(Parts(settings)) as parts:
@@ -233,7 +234,7 @@ def test_only_the_names_that_were_asked_for_are_served(
 
 
 def test_a_name_without_a_production_version_answers_no_more(
-    registry, settings, running, serves, wait_until, digits_bundles
+    registry, settings, running, serves, digits_bundles
 ):
     first = registry.publish(digits_bundles[0])
     parts = running(settings)

@@ -46,13 +46,15 @@ class Served:
     def start(self):
         self.child.start(self._command, env=os.environ | self._env, cwd=ROOT)
 
-    def wait(self, seconds=90):
+    def wait(self, seconds=240):
         """Wait until it is ready."""
         self.child.wait_until(partial(_answers, f"{self.url}/readyz"), seconds)
 
 
 class Platform:
     """The services that a trainer works for, in one folder."""
+
+    lease_seconds = 15  # a trainer may get no turn for that long
 
     def __init__(self, folder, database_url, redis_url):
         self.folder = folder
@@ -118,7 +120,7 @@ class Platform:
             "TOKEN_FILE": self.folder / "trainer",
             "DATA_FOLDER": self.folder / "data",
             "WORK_FOLDER": self.work_folder(name),
-            "LEASE_SECONDS": 3,
+            "LEASE_SECONDS": self.lease_seconds,
             "ENTRY_POINTS": ", ".join(["services.trainer.samples.digits:build_model", *OWN]),
             **settings,
         }
@@ -128,7 +130,7 @@ class Platform:
         child.start([sys.executable, "-m", "services.trainer"], env=os.environ | env, cwd=ROOT)
         return child
 
-    def wait_for(self, job, is_there, seconds=90):
+    def wait_for(self, job, is_there, seconds=240):
         """Wait until a job is as a function wants it, and return it."""
         deadline = time.monotonic() + seconds
         while True:
@@ -139,7 +141,7 @@ class Platform:
                 pytest.fail(f"{found}\n{self.log(job)}\n{self.trainer_logs()}")
             time.sleep(0.05)
 
-    def end_of(self, job, seconds=90):
+    def end_of(self, job, seconds=240):
         """Wait until a job is finished, and return it."""
         return self.wait_for(job, lambda found: found.is_finished, seconds)
 

@@ -11,15 +11,9 @@ import time
 import pytest
 
 from services.trainer.alive import beat_file, main
+from tests.waiting import wait_until
 from utils.service.embedded.child import Child
 from utils.service.embedded.valkey import ValkeyServer
-
-
-def _until(there):
-    deadline = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def worker(folder, tmp_path, pytestconfig):
     child = Child("trainer", tmp_path / "trainer.log")
     command = [sys.executable, "-m", "services.trainer"]
     child.start(command, env=os.environ, cwd=pytestconfig.rootpath)
-    _until(beat_file(folder).exists)
+    wait_until(beat_file(folder).exists)
     yield child
     child.stop()
 
@@ -68,7 +62,7 @@ def test_a_worker_that_turns_is_alive_and_ready_and_a_frozen_one_is_neither(work
         assert "silent for 36" in capsys.readouterr().err
     finally:
         os.kill(worker.pid, signal.SIGCONT)
-    _until(lambda: main([]) == 0)
+    wait_until(lambda: main([]) == 0)
 
 
 def test_a_worker_without_redis_waits_alive_but_takes_no_work(folder, redis):
@@ -85,7 +79,7 @@ def test_a_dead_workers_beat_is_not_the_next_ones(folder, tmp_path, redis, pytes
     command = [sys.executable, "-m", "services.trainer"]
     process = subprocess.Popen(command, cwd=pytestconfig.rootpath, stderr=subprocess.DEVNULL)
     try:
-        _until(lambda: not beat_file(folder).exists())
+        wait_until(lambda: not beat_file(folder).exists())
     finally:
         process.kill()
         process.wait()

@@ -14,7 +14,7 @@ from tests.services.trainer.platform import DEADLY, SLOW, Platform
 from utils.service.embedded.child import free_port
 from utils.service.embedded.valkey import ValkeyServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # several trainers on one machine
+pytestmark = pytest.mark.slow  # several trainers on one machine
 
 LEADER, FOLLOWER = "127.0.0.1", "127.0.0.2"
 PATIENCE_SECONDS = 240  # two nodes start four processes that import torch, twice where one is lost

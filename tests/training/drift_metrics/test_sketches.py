@@ -50,7 +50,7 @@ def joined(first, second):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_merge_is_exactly_one_pass_in_any_order(kind, data):
     feature, values = KINDS[kind]
     parts = [data.draw(values) for _ in range(3)]
@@ -64,7 +64,7 @@ def test_a_merge_is_exactly_one_pass_in_any_order(kind, data):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_gives_the_feature_back(kind, data):
     feature, values = KINDS[kind]
     made = feature.empty().add(data.draw(values))
@@ -75,7 +75,6 @@ def test_json_gives_the_feature_back(kind, data):
 
 
 @given(numbers, numbers, numbers)
-@settings(deadline=None)
 def test_windows_of_one_reference_merge_exactly(reference, first, second):
     empty = NumericFeature.empty().add(reference).window()
     merged = empty.add(first).merge(empty.add(second))
@@ -93,7 +92,6 @@ def test_ordinals_keep_the_order_and_give_the_numbers_back(values):
 
 
 @given(numbers, numbers)
-@settings(deadline=None)
 def test_both_sides_are_counted_in_full_and_alike(left, right):
     reference, current = (NumericFeature.empty().add(values) for values in (left, right))
     cells = reference.paired_cells(current)
@@ -105,7 +103,6 @@ def test_both_sides_are_counted_in_full_and_alike(left, right):
 
 
 @given(numbers)
-@settings(deadline=None)
 def test_a_window_and_a_sketch_of_the_same_data_agree(values):
     reference = NumericFeature.empty().add(values)
     alike = reference.paired_cells(NumericFeature.empty().add(values))

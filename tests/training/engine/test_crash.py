@@ -46,18 +46,35 @@ class Wide(nn.Module):
         return self.layers(x)
 
 
-class Steps:
-    """Writes down each batch, so that another process sees where the run is."""
+class KilledAfter:
+    """Kills its own process after a batch."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, batch):
+        self.batch = batch
 
     def on_batch_end(self, batch_idx, loss):
-        with self.path.open("a") as file:
-            file.write(f"{batch_idx}\n")
+        if batch_idx == self.batch:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(folder, *, asynchronous, save_interval_steps=3):
+def kill_in_the_second_save(folder, share_written):
+    """Let this process kill itself once so much of a checkpoint's bytes is written."""
+    write = os.writev
+
+    def write_some(descriptor, parts):
+        if any(folder.glob("checkpoints/*.pt")):
+            begun = parts[: int(share_written * len(parts))]
+            if begun:
+                write(descriptor, begun)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(descriptor, parts)
+
+    os.writev = write_some
+
+
+def run(folder, *, asynchronous, callback=None, share_written=None):
+    if share_written is not None:
+        kill_in_the_second_save(folder, share_written)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = Wide()
@@ -66,34 +83,22 @@ def run(folder, *, asynchronous, save_interval_steps=3):
         batch_size=4,
         epochs=1,
         checkpoint_dir=str(folder / "checkpoints"),
-        save_interval_steps=save_interval_steps,
+        save_interval_steps=3,
         async_checkpoints=asynchronous,
         device="cpu",
         progress_bar=False,
     )
-    results = Trainer(model, None, config, SPEC, Steps(folder / "steps.txt")).train(
-        data(120), resume_from="auto"
-    )
+    results = Trainer(model, None, config, SPEC, callback).train(data(120), resume_from="auto")
     torch.save({"weights": model.state_dict(), "loss": results["final_loss"]}, folder / "result.pt")
 
 
-def start(folder, **how):
+def run_apart(folder, **how):
+    """Run in a process of its own, and return its exit code."""
     folder.mkdir(exist_ok=True)
     process = multiprocessing.get_context("fork").Process(target=run, args=(folder,), kwargs=how)
     process.start()
-    return process
-
-
-def wait_until(condition, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.is_alive(), "the run ended before it could be hit"
-        assert time.monotonic() < deadline, "the run did not get there"
-        time.sleep(0.0005)
-
-
-def lines(path):
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    process.join(120)
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -110,29 +115,12 @@ def test_kill_9_in_the_middle_of_a_save_loses_no_checkpoint(
     straight, tmp_path, asynchronous, share_written
 ):
     folder = tmp_path / "run"
-    process = start(folder, asynchronous=asynchronous)
+    how = {"asynchronous": asynchronous}
+    assert run_apart(folder, share_written=share_written, **how) == -signal.SIGKILL
     checkpoints = folder / "checkpoints"
-
-    def whole_ones():
-        return list(checkpoints.glob("*.pt")) if checkpoints.exists() else []
-
-    def is_in_a_save():
-        try:
-            written = [p.stat().st_size for p in checkpoints.iterdir() if p.suffix != ".pt"]
-        except FileNotFoundError:  # renamed while we looked
-            return False
-        return any(size >= share_written * whole_size for size in written)
-
-    wait_until(whole_ones, process)
-    whole_size = max(path.stat().st_size for path in whole_ones())
-    wait_until(is_in_a_save, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    whole = CheckpointManager(checkpoints).latest()
-    assert whole is not None
-    again = start(folder, asynchronous=asynchronous)
-    again.join(60)
-    assert again.exitcode == 0
+    assert any(path.suffix != ".pt" for path in checkpoints.iterdir())
+    assert CheckpointManager(checkpoints).latest() is not None
+    assert run_apart(folder, **how) == 0
     result = torch.load(folder / "result.pt")
     assert result["loss"] == straight["loss"]
     for name, value in straight["weights"].items():
@@ -141,19 +129,14 @@ def test_kill_9_in_the_middle_of_a_save_loses_no_checkpoint(
 
 def test_a_damaged_newest_checkpoint_is_passed_over(straight, tmp_path):
     folder = tmp_path / "run"
-    process = start(folder, asynchronous=False)
-    wait_until(lambda: lines(folder / "steps.txt") >= 8, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    assert run_apart(folder, asynchronous=False, callback=KilledAfter(7)) == -signal.SIGKILL
     (newest,) = (folder / "checkpoints").glob("*.pt")
     older = newest.with_name("checkpoint_epoch0000_step00000001.pt")
     older.write_bytes(newest.read_bytes())
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    again = start(folder, asynchronous=False)
-    again.join(60)
-    assert again.exitcode == 0
+    assert run_apart(folder, asynchronous=False) == 0
     assert torch.load(folder / "result.pt")["loss"] == straight["loss"]
 
 
@@ -178,7 +161,7 @@ class Slow(nn.Module):
     def forward(self, x):
         if self.training == (phase == "training"):
             (folder / "ready").touch()
-            time.sleep(0.02)
+            time.sleep(0.2)
         return self.layer(x)
 
 

@@ -61,7 +61,7 @@ def cross_entropy_by_hand(logits, targets, counted, weights=None):
 
 class TestLanguageModelingLoss:
     @given(batch=sizes, seq=sizes, vocab=st.integers(2, 9), data=st.data())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_equals_the_definition_for_any_shape_mask_and_ignored_label(
         self, batch, seq, vocab, data
     ):
@@ -139,7 +139,7 @@ class TestLanguageModelingLoss:
 
 class TestClassificationLoss:
     @given(batch=sizes, classes=st.integers(2, 6), weighted=st.booleans(), data=st.data())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_equals_the_definition_with_and_without_class_weights(
         self, batch, classes, weighted, data
     ):
@@ -202,7 +202,7 @@ class TestClassificationLoss:
 
 class TestVisionLoss:
     @given(batch=sizes, classes=st.integers(2, 5), height=sizes, width=sizes)
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_counts_pixels_that_are_not_ignored(self, batch, classes, height, width):
         logits = random_logits(batch, classes, height, width)
         labels = torch.randint(0, classes, (batch, height, width))
@@ -441,7 +441,7 @@ class TestQuantizationSafeLoss:
 
 
 @given(rows=st.integers(0, 4), classes=st.sampled_from([1, 10, 128, 130, 509, 512, 2048]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_chunked_argmax_is_the_argmax(rows, classes):
     few_values = torch.randint(0, 50, (rows, classes)).float()  # with ties
     assert torch.equal(predicted_classes(few_values), few_values.argmax(1))

@@ -196,7 +196,7 @@ expressions = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(expressions, st.sampled_from(WINDOWS))
 def test_any_expression_agrees_with_the_walk_around_any_change(text, window):
     zone, change = window
@@ -204,7 +204,7 @@ def test_any_expression_agrees_with_the_walk_around_any_change(text, window):
     assert found(text, zone, start, end) == Oracle(text).runs(around(zone, change))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(expressions, st.timedeltas(timedelta(days=2), timedelta(days=3650)), st.sampled_from(ZONES))
 def test_any_expression_agrees_with_the_walk_from_any_start(text, distance, zone):
     start = START + distance

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+from tests.waiting import wait_until
 from utils.training.engine.checkpoint.archive import Archive
 from utils.training.engine.checkpoint.direct_io import ALIGNMENT_BYTES
 
@@ -91,6 +92,7 @@ def test_another_threads_save_has_torchs_own_settings():
     thread = threading.Thread(target=lay_out)
     thread.start()
     try:
+        wait_until(lambda: ours)
         for _ in range(200):
             other = io.BytesIO()
             torch.save({"a": torch.ones(10)}, other)

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.waiting import wait_until
 from utils.training.engine.data import ResumableDataLoader
 
 SHARED = Path(__file__).parents[4] / "shared"
@@ -21,19 +21,22 @@ from utils.training.engine.data import ResumableDataLoader
 
 class Slow:
     def __len__(self):
-        return 40
+        return 4000
     def __getitem__(self, index):
         time.sleep(0.02)
         return index
 
 stopped = []
 {handler}
-seen = []
+num_seen = num_after = 0
 for batch in ResumableDataLoader(Slow(), 2, num_workers=2):
-    if not seen:
+    if not num_seen:
         print("running", flush=True)
-    seen += batch.tolist()
-print(len(seen), "stopped" if stopped else "", flush=True)
+    num_seen += len(batch)
+    num_after += len(batch) if stopped else 0
+    if num_after == 20:
+        break
+print("20 more" if stopped else "", flush=True)
 """
 
 
@@ -53,13 +56,6 @@ def start(handler):
 
 def children_of(pid):
     return {int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
-def wait_until(condition, seconds=15):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
 
 
 def is_gone(pid):
@@ -86,7 +82,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_the_parent(number):
     process = start(f"signal.signal({int(number)}, lambda *_: stopped.append(1))")
     os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=60)
-    assert (output, errors, process.returncode) == ("40 stopped\n", "", 0)
+    assert (output, errors, process.returncode) == ("20 more\n", "", 0)
 
 
 def test_ctrl_c_shows_one_traceback_and_none_of_a_worker():
@@ -105,7 +101,7 @@ def test_no_worker_outlives_its_parent(number):
     assert len(workers) == 2
     process.send_signal(number)
     process.communicate(timeout=60)
-    assert wait_until(lambda: all(map(is_gone, workers)))
+    wait_until(lambda: all(map(is_gone, workers)))
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -119,7 +115,7 @@ def test_no_worker_is_left_after_an_error_in_the_training_loop(persistent):
     with pytest.raises(RuntimeError, match="of the model"):
         train()
     gc.collect()
-    assert wait_until(lambda: children_of(os.getpid()) <= before)
+    wait_until(lambda: children_of(os.getpid()) <= before)
 
 
 @pytest.mark.parametrize("persistent", [False, True])

@@ -44,7 +44,7 @@ def launch(folder, orders, num_ranks, *options, check=True):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=check,
     )
 
