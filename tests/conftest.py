@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +23,10 @@ from utils.service.embedded.postgres import PostgresServer
 from utils.training.database import open_database
 
 torch.set_num_threads(1)
+
+# A run in a shell's background has Ctrl-C ignored, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, and no look at the clock: a busy machine fails no property.
 settings.register_profile(
