@@ -85,6 +85,7 @@ class Alerts:
             key=finding.key,
             type=finding.type,
             model_name=finding.model_name,
+            subject=finding.subject,
             severity=finding.severity,
             message=finding.message,
             since=datetime.now(UTC),

@@ -105,7 +105,7 @@ class Consequences:
                     Finding(
                         type=alert.type,
                         model_name=name,
-                        subject=alert.key.removeprefix(f"{alert.type}/{name}/"),
+                        subject=alert.subject,
                         severity=None,
                         message=f"{name} version {production.model.version} was promoted.",
                     )

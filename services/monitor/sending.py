@@ -63,11 +63,7 @@ class Sender:
     def _roll_back(self, model_name: str, message: str) -> bool:
         order: RollbackOrder = from_json(RollbackOrder, message)
         try:
-            current = self._registry.tagged(model_name)
-            outcome = "outdated"
-            if current is not None and current.model_id == order.model_id:
-                self._registry.rollback(model_name, order.reason)
-                outcome = "done"
+            outcome = self._carry_out(model_name, order)
         except (RemoteError, UnreachableError) as error:
             if _outcome(error) == "delayed":
                 return False
@@ -77,6 +73,18 @@ class Sender:
         if outcome != "outdated":
             self._tell(model_name, order, outcome)
         return True
+
+    def _carry_out(self, model_name: str, order: RollbackOrder) -> str:
+        """Roll back, now or before an answer that was lost; not where a newer version took over."""
+        try:
+            self._registry.rollback(model_name, order.reason, order.model_id)
+        except RemoteError as error:
+            current = self._registry.tagged(model_name)
+            is_present = current is not None and current.model_id == order.model_id
+            if error.status == HTTPStatus.CONFLICT and not is_present:
+                return "outdated"
+            raise
+        return "done"
 
     def _tell(self, model_name: str, order: RollbackOrder, outcome: str) -> None:
         said = "was rolled back" if outcome == "done" else "could not be rolled back"

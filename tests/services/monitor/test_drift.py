@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import httpx
 import pytest
 
+from services.monitor.consequences import RollbackOrder
+from services.monitor.windows.store import MonitorStore
 from tests.waiting import wait_until
+from utils.service.clients.registry import RegistryClient
+from utils.service.contracts.document import to_json
 from utils.service.contracts.jobs import TriggerRule
-from utils.service.http import RemoteError
+from utils.service.http import RemoteError, ServiceClient
 
 
 def statuses(monitor):
@@ -121,6 +127,29 @@ def test_a_promotion_whose_errors_rise_is_taken_back(platform, reference, sample
         return "rollback" not in types_of_alerts(monitor)
 
     wait_until(is_over_after_another_window)
+
+
+def order_rollback(platform, model, reason="errors"):
+    order = to_json(RollbackOrder, RollbackOrder(model_id=model.model_id, reason=reason))
+    outbox = MonitorStore(platform.redis).rollbacks
+    outbox.put(platform.redis, "digits", order.decode())
+    wait_until(lambda: not outbox.waiting())
+
+
+def test_a_rollback_whose_answer_was_lost_is_told_and_one_of_a_replaced_version_is_none(platform):
+    first, second = platform.register(), platform.register()
+    monitor = platform.monitor()
+    order_rollback(platform, first)
+    assert platform.registry.tagged("digits").model_id == second.model_id
+    assert not monitor.client.alerts()
+    url, token_file = platform.registry_process.url, platform.folder / "submitter"
+    with closing(ServiceClient(url, token_file)) as as_monitor:
+        RegistryClient(as_monitor).rollback("digits", "errors")
+    order_rollback(platform, second)
+    assert platform.registry.tagged("digits").model_id == first.model_id
+    assert len(platform.registry.history("digits")) == 3
+    (alert,) = monitor.client.alerts()
+    assert alert.message == "digits was rolled back: errors"
 
 
 def test_drift_alone_takes_no_promotion_back(platform, reference, sample):

@@ -182,10 +182,15 @@ class RegistryClient:
         """Give a model another tag."""
         return self._post(f"/v1/models/{model_id}/promote", promotion, Promotion)
 
-    def rollback(self, name: str, reason: str) -> Promotion:
-        """Put the production version before the present one back; one step, however often sent."""
-        current = self.tagged(name)
-        body = {"reason": reason, "expected_current": current.model_id if current else 0}
+    def rollback(self, name: str, reason: str, model_id: int | None = None) -> Promotion:
+        """Put the production version before the present one back; one step, however often sent.
+
+        With ``model_id``, only where that is the present one.
+        """
+        if model_id is None:
+            current = self.tagged(name)
+            model_id = current.model_id if current else 0
+        body = {"reason": reason, "expected_current": model_id}
         response = self._service.call("POST", f"/v1/names/{name}/rollback", body=body)
         promotion: Promotion = from_json(Promotion, response.content)
         return promotion

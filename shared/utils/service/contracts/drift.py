@@ -73,6 +73,7 @@ class MonitorAlert:
     since: datetime
     value: float
     threshold: float
+    subject: str = ""  # tells apart what one model has several of
     calm: int = 0  # looks in a row that found it gone, or milder
 
 
