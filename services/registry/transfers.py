@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from flask import Response, request
+from werkzeug.exceptions import ClientDisconnected
 
 from utils.service.places import Places
 from utils.service.problems import ProblemError
@@ -35,7 +36,9 @@ class Transfers:
         self._enter()
         try:
             yield
-        except TimeoutError as error:
+        except (TimeoutError, ClientDisconnected) as error:
+            if TimeoutError not in (type(error), type(error.__context__)):
+                raise
             raise ProblemError(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"No byte came for {SILENT_SECONDS:g} s; go on with what is missing.",
