@@ -155,8 +155,12 @@ def answers(url: str) -> bool:
 
 @cache
 def _client() -> httpx.Client:
-    """One for all looks: to make one takes twenty times as long as to look."""
-    return httpx.Client(timeout=_PROBE_SECONDS, trust_env=False)
+    """One for all looks: to make one takes twenty times as long as to look.
+
+    It keeps no connection open: a service that is to end would wait for its next request.
+    """
+    none_kept = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(timeout=_PROBE_SECONDS, trust_env=False, limits=none_kept)
 
 
 def run(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

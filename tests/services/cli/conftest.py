@@ -63,6 +63,13 @@ def trained(stack):
     return SimpleNamespace(job_id=int(number), watched=result.out)
 
 
+@pytest.fixture(scope="package")
+def weaker(stack, trained):
+    """The number of a second version of the digits, which the gate held back."""
+    words = ("submit", "--sample", "digits", "--epochs", "1", "--wait", "--json")
+    return call(*words, folder=stack.folder).json()["result"]["model_id"]
+
+
 def start_trainctl(*words, folder, cwd=None):
     """A process of its own that runs a command."""
     environment = os.environ | {"TRAINCTL_FOLDER": str(folder)}
