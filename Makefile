@@ -12,12 +12,13 @@ TASK ?= vision
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-# Installed once, and again when the project or its pinned versions change.
+# Installed once, and again when the project or its pinned versions change. Nothing is compiled before it is used:
+# Python does that by itself, and to compile all of it takes two minutes.
 $(READY): pyproject.toml docker/constraints.txt
 	@echo "Installing into $(VENV) (once, a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt setuptools torch 2>&1 | grep -v '^WARNING: Location' || true
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt --editable '.[dev]' 2>&1 | grep -v '^WARNING: Location'; exit $${PIPESTATUS[0]}
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint docker/constraints.txt setuptools torch 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint docker/constraints.txt --editable '.[dev]' 2>&1 | grep -v '^WARNING: Location'; exit $${PIPESTATUS[0]}
 	@touch $(READY)
 
 .PHONY: setup
