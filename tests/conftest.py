@@ -30,7 +30,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The same examples on every run, and no look at the clock: a busy machine fails no property.
 settings.register_profile(
-    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("tests")
 

@@ -74,11 +74,12 @@ def board(
     )
     known = '__name__=~"serving_loaded|training_job_steps|model_registrations_total"'
     model = _choice("model", "model_name", f"{{{known}, {RELEASE}}}")
+    model.multi(True).include_all(True).all_value(".*")
     return made.with_variable(model) if has_models else made
 
 
 def _choice(name: str, label: str, series: str) -> dashboards.QueryVariable:
-    """A variable with the values of a label; all of them, and series without it, at first."""
+    """A variable with the values of a label; empty, for series without it, where it has none."""
     return (
         dashboards.QueryVariable(name)
         .label(name.capitalize())
@@ -86,9 +87,6 @@ def _choice(name: str, label: str, series: str) -> dashboards.QueryVariable:
         .query(f"label_values({series}, {label})")
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
     )
 
 

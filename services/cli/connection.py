@@ -20,7 +20,7 @@ from utils.service.clients.scheduler import SchedulerClient
 from utils.service.http import ServiceClient
 
 _PATIENCE_SECONDS = 3.0  # somebody is waiting at a terminal
-_PROBE_SECONDS = (2.0, 10.0)  # of a first and a second look, for replicas that are busy
+_PROBE_SECONDS = (2.0, 10.0)  # of a first look, and of a second where none was ready
 _TOKEN_FILE = "TRAINING_TOKEN_FILE"  # noqa: S105 - the name of a variable
 SERVICES = ("registry", "scheduler", "serving", "monitor")
 

@@ -92,9 +92,9 @@ class Alerts:
             value=finding.value,
             threshold=finding.threshold,
         )
-        self._store.put_alert(alert)
         log.warning("Alert (%s): %s", alert.severity, alert.message)
-        self._tell(asdict(alert))
+        self._tell(asdict(alert))  # before it is kept: rather twice than never
+        self._store.put_alert(alert)
 
     def _calm(self, alert: MonitorAlert, finding: Finding) -> None:
         if alert.calm + 1 < self._recover_after:
@@ -103,11 +103,11 @@ class Alerts:
         if finding.severity is not None:
             self._raise(finding)
             return
-        self._store.drop_alert(alert.key)
         log.info("Alert is over: %s", finding.message)
         message = f"Over since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {finding.message}"
         told = {"severity": "resolved", "message": message, "value": finding.value}
         self._tell(asdict(alert) | told)
+        self._store.drop_alert(alert.key)
 
     def _tell(self, alert: dict[str, Any]) -> None:
         self._metrics.alerts.labels(alert["severity"]).inc()

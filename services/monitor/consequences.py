@@ -56,7 +56,7 @@ class Consequences:
 
     def judge(self, latest: Iterable[DriftWindow]) -> None:
         """Raise or end the alerts that the last windows speak of, as far as that is not done."""
-        for window in self._store.unjudged(latest):
+        for window in sorted(self._store.unjudged(latest), key=lambda window: window.window_end):
             self._judge(window)
             self._store.note_judged(window)
 

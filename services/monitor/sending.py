@@ -79,11 +79,12 @@ class Sender:
         try:
             self._registry.rollback(model_name, order.reason, order.model_id)
         except RemoteError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
             current = self._registry.tagged(model_name)
-            is_present = current is not None and current.model_id == order.model_id
-            if error.status == HTTPStatus.CONFLICT and not is_present:
-                return "outdated"
-            raise
+            if current is not None and current.model_id == order.model_id:
+                raise
+            return "outdated"
         return "done"
 
     def _tell(self, model_name: str, order: RollbackOrder, outcome: str) -> None:

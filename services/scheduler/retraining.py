@@ -73,14 +73,18 @@ class Retraining:
         self.rules.note_signal(model_name, signal)
         findings = tuple(found for found in find(rule, signal) if found.trigger != "time")
         reasons = [found.reason for found in findings if found.fired]
-        decision = self._decide(
-            trigger,
-            window,
-            reasons,
-            job,
-            is_calm=not reasons and not is_sustained and is_calm(rule, signal),
-            is_sustained=is_sustained,
-        )
+        try:
+            decision = self._decide(
+                trigger,
+                window,
+                reasons,
+                job,
+                is_calm=not reasons and not is_sustained and is_calm(rule, signal),
+                is_sustained=is_sustained,
+            )
+        except UnknownTriggerError:
+            self.rules.get(model_name)  # was it dropped, or is it there?
+            return _switched_off(model_name, window)
         return self._answer(trigger, decision, findings)
 
     def evaluate_ages(self) -> int:
@@ -90,7 +94,7 @@ class Retraining:
             page = self.rules.list(cursor)
             for trigger in page.items:
                 self.settle(trigger.model_name)
-                with suppress(UnknownTriggerError):  # dropped since the page was read
+                with suppress(UnknownTriggerError):  # dropped or switched off meanwhile
                     fired += self._evaluate_age(trigger)
             cursor = page.next_cursor
             if cursor is None:

@@ -34,6 +34,13 @@ def own_rules():
     return Release(render(*words)).named("PrometheusRule", "rules")["spec"]
 
 
+def but_for_expressions(rule):
+    """What of a rule is the same in each release."""
+    annotations = {k: v for k, v in rule.get("annotations", {}).items() if k != "baseline"}
+    kept = {k: v for k, v in rule.items() if k not in ("expr", "annotations", "labels")}
+    return kept | {"annotations": annotations, "labels": rule.get("labels", {})}
+
+
 def in_namespace(labels, namespace):
     """These labels, as text, with the namespace in place of what they have of one."""
     name, _, rest = re.sub(r'namespace="\w+"(, )?', "", labels).partition("{")
@@ -43,9 +50,12 @@ def in_namespace(labels, namespace):
 def test_the_rules_are_those_of_the_file(release_of):
     rule = release_of("everything").named("PrometheusRule", "rules")
     file = yaml.safe_load((FILES / "rules.yaml").read_text())
+    for group in rule["spec"]["groups"]:
+        for one in group["rules"]:
+            assert one["labels"].pop("namespace") == rule["metadata"]["namespace"]
     made, given = (
-        [(group["name"], [r.get("alert") or r["record"] for r in group["rules"]]) for group in all_]
-        for all_ in (rule["spec"]["groups"], file["groups"])
+        [(group["name"], [but_for_expressions(r) for r in group["rules"]]) for group in groups]
+        for groups in (rule["spec"]["groups"], file["groups"])
     )
     assert made == given
     assert rule["metadata"]["labels"]["release"] == "prometheus"
@@ -72,6 +82,27 @@ def test_the_rules_hold_in_the_releases_namespace_beside_another_release(tmp_pat
     words = [program("promtool"), "test", "rules", tmp_path / "tests.yaml"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace"), [("loop", "ml"), ("scale-up", "start-up"), ("up", "up")]
+)
+def test_each_series_is_asked_for_in_the_releases_namespace(release, namespace):
+    tests = [test for path in CASES for test in yaml.safe_load(path.read_text())["tests"]]
+    series = {s["series"].partition("{")[0] for test in tests for s in test["input_series"]}
+    words = ("--set", "monitoring.prometheusRule.enabled=true", "--namespace", namespace)
+    groups = Release(render(*words, release=release)).named("PrometheusRule", "rules")["spec"]
+    rules = [rule for group in groups["groups"] for rule in group["rules"]]
+    series |= {rule["record"] for rule in rules if "record" in rule}
+    found = set()
+    for rule in rules:
+        expression = rule["expr"].replace(f'namespace="{namespace}"', "OURS")
+        expression = re.sub(r'"[^"]*"', '""', expression)
+        for name in series:
+            asked = re.findall(rf"(?<![\w:]){name}(?![\w:])(.{{0,5}})", expression)
+            assert set(asked) <= {"{OURS"}, rule
+            found |= {name} if asked else set()
+    assert found == series
 
 
 @pytest.mark.parametrize("case", ["kind", "gpu", "everything"])

@@ -21,7 +21,7 @@ class Asked:
     def __str__(self):
         return f"{self.board}: {self.panel}"
 
-    def filled(self, window, namespace=".*"):
+    def filled(self, window, namespace=""):
         """The expression with Grafana's variables filled in."""
         return (
             self.expr.replace("$__rate_interval", window)

@@ -116,16 +116,6 @@ class Alertmanager(Server):
         )
 
 
-def wait_for(look, what, seconds=60):
-    """What ``look`` gives, once it gives something; else ``what`` tells what went wrong."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"Nothing came in {seconds} s.\n{what()}")
-        time.sleep(0.2)
-    return found
-
-
 def _answers(url):
     try:
         return httpx.get(url, trust_env=False).is_success

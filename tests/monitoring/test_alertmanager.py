@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.monitoring.servers import Alertmanager, Prometheus, program, wait_for
+from tests.monitoring.servers import Alertmanager, Prometheus, program
+from tests.waiting import wait_until
 from utils.service.contracts.jobs import TriggerRule
 
 FILES = Path(__file__).parents[2] / "charts/training-engine/files"
@@ -113,8 +114,8 @@ def test_a_model_that_drifted_is_trained_again_once(
         rules=[hasty_rules],
         alertmanager=alertmanager,
     ):
-        (found,) = wait_for(
-            lambda: client.list_jobs(model_name="digits").items, alertmanager.log, seconds=60
+        (found,) = wait_until(
+            lambda: client.list_jobs(model_name="digits").items, told=alertmanager.log
         )
         assert "0.41 bits" in found.reason
 
@@ -124,7 +125,7 @@ def test_a_model_that_drifted_is_trained_again_once(
             lines = [line for line in shown.splitlines() if line.startswith(prefix)]
             return lines and float(lines[0].removeprefix(prefix)) >= 3
 
-        wait_for(notifications, alertmanager.log, seconds=60)
+        wait_until(notifications, told=alertmanager.log)
     assert len(client.list_jobs(model_name="digits").items) == 1
     (firing,) = client.explain_trigger("digits").firings
     assert firing.job_id == str(found.job_id)

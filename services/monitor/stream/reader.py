@@ -60,6 +60,7 @@ class Reader:
         self._full: list[OpenWindow] = []
         self._stopping = threading.Event()
         self._has_begun = False
+        self._has_looked_back = False
         self.is_active = False
 
     def step(self) -> None:
@@ -116,14 +117,16 @@ class Reader:
             log.warning("Redis was emptied; the windows begin afresh.")
             self._metrics.restarts.inc()
         self._has_begun = True
-        self._look_at_last_windows()
 
     def _clear(self) -> None:
         self._open.clear()
         self._full.clear()
         self._metrics.show([])
+        self._has_looked_back = False
 
     def _work(self) -> None:
+        if not self._has_looked_back:
+            self._look_at_last_windows()
         if len(self._full) < _MOST_FULL:
             lost = self._entries.skip_lost()
             if lost:
@@ -215,3 +218,4 @@ class Reader:
         self._metrics.show(latest)
         self._consequences.judge(latest)
         self._store.forget_old_versions(latest)
+        self._has_looked_back = True

@@ -88,7 +88,10 @@ class MonitorStore:
         self._redis.hset(_JUDGED, _version_of(window), _end_of(window))
 
     def forget_old_versions(self, latest: Iterable[DriftWindow]) -> None:
-        """Drop the last windows of a model's old versions; they stay in the model's list."""
+        """Drop the last windows of a model's old versions; they stay in the model's list.
+
+        ``latest`` has the newest first, as :meth:`latest` gives them.
+        """
         num_versions: Counter[str] = Counter()
         for window in latest:
             num_versions[window.model_name] += 1

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from services.trainer.group.server import GroupServer, free_port
+from services.trainer.group.server import GroupServer
 from services.trainer.group.words import Assignment, Report, Word
 from services.trainer.order import Outcome
 from services.trainer.ranks import Rendezvous, Size, command
 from services.trainer.settings import TrainerSettings
+from utils.service.embedded.child import free_port
 from utils.training.job_queue import Job
 
 _LOOK_SECONDS = 0.05

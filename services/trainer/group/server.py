@@ -77,21 +77,11 @@ def is_own(address: str) -> bool:
     A pod that took another's place keeps its name, which may mean the former one for half a minute.
     """
     try:
-        free_port(address)
+        with socket.socket(family_of(address)) as probe:
+            probe.bind((address, 0))
     except OSError:
         return False
     return True
-
-
-def free_port(address: str) -> int:
-    """A port of this machine's address that nobody listens at.
-
-    Raises:
-        OSError: the address is not this machine's, or the name means none.
-    """
-    with socket.socket(family_of(address)) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def _handler(token_file: Path, hear: Callable[[Report], Word]) -> type[BaseHTTPRequestHandler]:

@@ -67,7 +67,9 @@ def trained(stack):
 def weaker(stack, trained):
     """The number of a second version of the digits, which the gate held back."""
     words = ("submit", "--sample", "digits", "--epochs", "1", "--wait", "--json")
-    return call(*words, folder=stack.folder).json()["result"]["model_id"]
+    result = call(*words, folder=stack.folder).json()["result"]
+    assert not result["promoted"]
+    return result["model_id"]
 
 
 def start_trainctl(*words, folder, cwd=None):

@@ -109,7 +109,7 @@ def test_commands_use_the_scheduler_that_is_ready(detached):
     for child in _descendants(first["pid"]):
         child.send_signal(signal.SIGSTOP)
     try:
-        wait_until(lambda: call("jobs", folder=detached.folder).code == 0)
+        assert call("jobs", folder=detached.folder).code == 0
     finally:
         for child in _descendants(first["pid"]):
             child.send_signal(signal.SIGCONT)

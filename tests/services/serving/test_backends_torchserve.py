@@ -111,7 +111,7 @@ def test_a_killed_torchserve_comes_back_with_what_it_held(backend, versions, sam
     assert len(list((backend._process.folders.archives).iterdir())) == 2
     last = backend.pid
     backend.close()
-    wait_until(lambda: session_of(last) == [])
+    wait_until(lambda: session_of(last) == [], 10)  # the kernel takes a moment
     assert not backend._process.folders.temporary.exists()
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.serving.backends.protocol import BackendBusyError, UnavailableError
@@ -334,11 +334,7 @@ HOSTILE_TENSOR = st.fixed_dictionaries(
 )
 
 
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=80)
 @given(
     body=st.fixed_dictionaries({"inputs": st.lists(HOSTILE_TENSOR, max_size=2)})
     | st.fixed_dictionaries({"instances": st.lists(JSON, max_size=3)})

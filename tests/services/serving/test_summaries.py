@@ -266,7 +266,7 @@ def test_what_waits_is_sent_on_stop(tmp_path, versions, valkey, stream, monkeypa
     for _ in range(20):
         gateway.post(PREDICT, {"instances": pixels.tolist()})
     gateway.close()
-    assert len(read(stream, 20)) == 20
+    assert len(read(stream, 20, seconds=0)) == 20
 
 
 def test_a_share_of_requests_is_told(tmp_path, versions, valkey, stream):

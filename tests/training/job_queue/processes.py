@@ -19,6 +19,7 @@ from utils.training.database import open_database
 from utils.training.errors import TrainingError
 from utils.training.job_queue import (
     Backoff,
+    Job,
     JobManager,
     JobStatus,
     StaleClaimError,
@@ -44,9 +45,9 @@ def work(url: str) -> list[int]:
     for number in range(15):
         first = manager.submit_job("training", {}, number % 3)
         manager.submit_job("training", {}, after=[first])
-        job = None
-        while job is None:  # A claim passes over what is locked, and there is one for everybody.
-            job = manager.claim_job(f"process-{os.getpid()}", ["training", "export"])
+        # A claim passes over what is locked at that moment, and there is one for everybody.
+        tries = (_claim_one_of_two_types(manager) for _ in range(1000))
+        job = next(job for job in tries if job is not None)
         mine.append(job.job_id)
         manager.mark_running(job.job_id, job.fencing_token)
         manager.heartbeat(job.job_id, job.fencing_token, {"step": number})
@@ -56,6 +57,10 @@ def work(url: str) -> list[int]:
         manager.mark_nudged(manager.pending_nudges())
         manager.statistics()
     return mine
+
+
+def _claim_one_of_two_types(manager: JobManager) -> Job | None:
+    return manager.claim_job(f"process-{os.getpid()}", ["training", "export"])
 
 
 def tick(url: str, until: str) -> list[int]:

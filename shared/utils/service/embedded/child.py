@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from utils.training.errors import TrainingError
 _PR_SET_PDEATHSIG = 1
 _PORTS = range(20_000, 30_000)  # below those of connections, and of Kubernetes' nodes
 _MOST_TRIES = 100
+_given_lately: deque[int] = deque(maxlen=100)
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -131,15 +133,18 @@ class Child:
         )
 
 
-def free_port() -> int:
-    """A TCP port on the loopback address that nothing listens on now.
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of an address of this machine that nothing listens on now.
 
-    It is none that the system gives to outgoing connections by itself, so that it stays free until
-    a server has come up on it.
+    It is none that Linux gives to outgoing connections unless told to, and none that this process
+    was given lately, so that it stays free until a server has come up on it.
     """
-    for port in random.SystemRandom().sample(_PORTS, _MOST_TRIES):
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+    family = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][0]
+    ports = [port for port in _PORTS if port not in _given_lately]
+    for port in random.SystemRandom().sample(ports, min(_MOST_TRIES, len(ports))):
+        with closing(socket.socket(family)) as probe, suppress(OSError):
+            probe.bind((address, port))
+            _given_lately.append(port)
             return port
     raise ServerError(f"None of {_MOST_TRIES} ports from {_PORTS[0]} to {_PORTS[-1]} is free.")
 

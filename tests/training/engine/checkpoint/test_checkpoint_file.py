@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.training.engine.checkpoint import file as checkpoint_file
@@ -81,7 +81,7 @@ def test_loaded_tensors_are_the_callers_own_and_outlive_the_file(path):
     assert weights.sum() == STATE["weights"].sum() + 99.0
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_is_found(content, tmp_path, data):
     offset = data.draw(st.integers(0, len(content) - 1))
@@ -110,7 +110,7 @@ def test_a_flipped_byte_anywhere_in_the_trailer_is_found_without_reading_tensors
             read_metadata(path)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_file_cut_off_anywhere_is_found(content, tmp_path, data):
     path = tmp_path / "cut.pt"
@@ -121,7 +121,7 @@ def test_a_file_cut_off_anywhere_is_found(content, tmp_path, data):
         read_metadata(path)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(extra=st.binary(min_size=1, max_size=200))
 def test_added_bytes_are_found_at_either_end(content, tmp_path, extra):
     path = tmp_path / "grown.pt"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.training.engine.checkpoint import direct_io
@@ -39,7 +39,7 @@ def read(path, *, past_cache=True):
 
 
 @pytest.mark.parametrize("past_cache", [True, False])
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(lengths=st.lists(st.integers(0, 2 * BLOCK_BYTES + 3), max_size=4))
 def test_what_is_written_in_any_pieces_is_read(tmp_path_factory, lengths, past_cache):
     pieces = [bytes([index + 1]) * length for index, length in enumerate(lengths)]
@@ -54,7 +54,7 @@ def test_what_is_written_in_any_pieces_is_read(tmp_path_factory, lengths, past_c
     path.unlink()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     lengths=st.lists(
         st.one_of(

@@ -21,6 +21,7 @@ from utils.training.engine.checkpoint.shards import are_whole
 
 logger = logging.getLogger(__name__)
 
+_MOST_LOOKS = 10  # at a folder that changes under one's hands
 _FILE_NAME = re.compile(r"checkpoint_epoch\d{4,}(_step\d{8,})?\.pt")
 
 
@@ -94,9 +95,9 @@ class CheckpointFolder:
         return f"The newest intact checkpoint is {intact}: load that one."
 
     def _scan(self) -> tuple[list[StoredCheckpoint], list[Path]]:
-        """What is readable, and what is damaged; looks again where all that was listed vanished."""
-        while True:
-            readable, damaged, num_vanished = [], [], 0
+        """What is readable, and what is damaged; looks again where something vanished meanwhile."""
+        for _ in range(_MOST_LOOKS):
+            readable, damaged, has_vanished = [], [], False
             for path in sorted(self.path.glob(FILE_NAMES)):
                 name = _FILE_NAME.fullmatch(path.name)
                 if name is None:
@@ -104,12 +105,13 @@ class CheckpointFolder:
                 try:
                     readable.append(self._stored(path, read_metadata(path), is_step=bool(name[1])))
                 except FileNotFoundError:  # another process cleared it away, for a newer one
-                    num_vanished += 1
+                    has_vanished = True
                 except CorruptCheckpointError as error:
                     damaged.append(path)
                     logger.warning("%s It is passed over.", error)
-            if readable or damaged or not num_vanished:
-                return newest_first(readable), damaged
+            if not has_vanished:
+                break
+        return newest_first(readable), damaged
 
     def _stored(self, path: Path, metadata: dict[str, Any], *, is_step: bool) -> StoredCheckpoint:
         value = metadata["monitor_value"]
