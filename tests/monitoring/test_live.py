@@ -143,8 +143,7 @@ def test_every_rule_can_be_evaluated(watched):
     assert {rule["health"] for rule in rules} == {"ok"}
 
 
-def test_a_platform_that_works_rings_for_drift_and_for_a_slow_machine_alone(watched):
+def test_a_platform_that_works_fires_no_alarm_but_drift(watched):
     fired = watched.prometheus.query_range('ALERTS{alertstate="firing"}', watched.seconds)
     names = {line["metric"]["alertname"] for line in fired}
-    slow = {"ServingLatencyBurnFast", "ServingLatencyBurnSlow"}  # as a busy machine may be
-    assert names <= {"ModelDriftWarning", "ModelDriftCritical"} | slow
+    assert names <= {"ModelDriftWarning", "ModelDriftCritical"}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import socket
 from contextlib import closing
 from pathlib import Path
 
+from utils.service.embedded.child import free_port
+
 _HOST = "127.0.0.1"
-# Below what kernels give to outgoing connections, so that none of those takes a port that a
-# restarting service needs again.
-_RANGE = range(20_000, 32_000)
-_TRIES = 200
 
 
 class Ports:
@@ -32,12 +29,9 @@ class Ports:
         return port
 
     def _choose(self) -> int:
+        """One that no other service has, also none that is down now."""
         taken = set(self._known.values())
-        for _ in range(_TRIES):
-            port = random.choice(_RANGE)  # noqa: S311 - no secret
-            if port not in taken and _is_free(port):
-                return port
-        raise OSError(f"No port from {_RANGE.start} to {_RANGE.stop - 1} is free on {_HOST}.")
+        return next(port for port in iter(free_port, None) if port not in taken)
 
 
 def _is_free(port: int) -> bool:

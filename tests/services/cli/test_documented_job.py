@@ -80,7 +80,8 @@ def test_the_other_kinds_of_jobs_work_too(followed):
         kind: followed.run("submit", followed.here / f"{kind}.yaml", "--wait", "--json").json()
         for kind in ("evaluation", "export")
     }
-    assert {job["status"] for job in done.values()} == {"completed"}
+    for kind, job in done.items():
+        assert (job["job_type"], job["status"]) == (kind, "completed")
     assert "verdict" in done["evaluation"]["result"]
     assert done["export"]["result"]["formats"] == ["onnx", "pytorch", "torchscript"]
 

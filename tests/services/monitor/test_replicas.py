@@ -26,17 +26,17 @@ def rows_of(monitor):
 def test_kills_lose_no_summary_and_count_none_twice(platform, reference, sample):
     platform.register(profile=reference)
     monitor = platform.monitor(WINDOW_ROWS=100)
-    images = sample(3000)
-    for number in range(3):
-        platform.send(images[number * 1000 : (number + 1) * 1000])
-        time.sleep(0.2 * number)
+    images = sample(4000)
+    for number in range(5):
+        platform.send(images[number * 800 : (number + 1) * 800])
+        time.sleep(0.1 * number)
         monitor.kill()
         monitor.start()
-    wait_until(lambda: rows_of(monitor) >= 3000, 60)
+    wait_until(lambda: rows_of(monitor) >= 4000, 60)
     time.sleep(0.5)
     windows = monitor.client.windows("digits", 200)
-    assert [window.rows for window in windows] == [100] * 30
-    assert len({(window.window_start, window.window_end) for window in windows}) == 30
+    assert [window.rows for window in windows] == [100] * 40
+    assert len({(window.window_start, window.window_end) for window in windows}) == 40
     assert platform.redis.xpending(STREAM, GROUP)["pending"] == 0
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import httpx
-import pytest
 
+from tests.waiting import wait_until
 from utils.service.auth import Token, write_tokens
 from utils.service.clients.registry import RegistryClient
 from utils.service.clients.scheduler import SchedulerClient
@@ -132,14 +131,15 @@ class Platform:
 
     def wait_for(self, job, is_there, seconds=240):
         """Wait until a job is as a function wants it, and return it."""
-        deadline = time.monotonic() + seconds
-        while True:
+
+        def look():
             found = self.scheduler.get_job(job.job_id)
-            if is_there(found):
-                return found
-            if time.monotonic() > deadline:
-                pytest.fail(f"{found}\n{self.log(job)}\n{self.trainer_logs()}")
-            time.sleep(0.05)
+            return is_there(found) and found
+
+        def told():
+            return f"{self.scheduler.get_job(job.job_id)}\n{self.log(job)}\n{self.trainer_logs()}"
+
+        return wait_until(look, seconds, told)
 
     def end_of(self, job, seconds=240):
         """Wait until a job is finished, and return it."""

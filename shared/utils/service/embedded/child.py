@@ -138,15 +138,19 @@ def free_port(address: str = "127.0.0.1") -> int:
 
     It is none that Linux gives to outgoing connections unless told to, and none that this process
     was given lately, so that it stays free until a server has come up on it.
+
+    Raises:
+        OSError: none is free, or the address is not this machine's.
     """
     family = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][0]
-    ports = [port for port in _PORTS if port not in _given_lately]
-    for port in random.SystemRandom().sample(ports, min(_MOST_TRIES, len(ports))):
+    for port in random.SystemRandom().sample(_PORTS, min(_MOST_TRIES, len(_PORTS))):
+        if port in _given_lately:
+            continue
         with closing(socket.socket(family)) as probe, suppress(OSError):
             probe.bind((address, port))
             _given_lately.append(port)
             return port
-    raise ServerError(f"None of {_MOST_TRIES} ports from {_PORTS[0]} to {_PORTS[-1]} is free.")
+    raise OSError(f"No port from {_PORTS[0]} to {_PORTS[-1]} is free on {address}.")
 
 
 def secret(path: Path, make: Callable[[], str]) -> str:

@@ -97,21 +97,25 @@ class CheckpointFolder:
     def _scan(self) -> tuple[list[StoredCheckpoint], list[Path]]:
         """What is readable, and what is damaged; looks again where something vanished meanwhile."""
         for _ in range(_MOST_LOOKS):
-            readable, damaged, has_vanished = [], [], False
-            for path in sorted(self.path.glob(FILE_NAMES)):
-                name = _FILE_NAME.fullmatch(path.name)
-                if name is None:
-                    continue
-                try:
-                    readable.append(self._stored(path, read_metadata(path), is_step=bool(name[1])))
-                except FileNotFoundError:  # another process cleared it away, for a newer one
-                    has_vanished = True
-                except CorruptCheckpointError as error:
-                    damaged.append(path)
-                    logger.warning("%s It is passed over.", error)
+            readable, damaged, has_vanished = self._look()
             if not has_vanished:
                 break
         return newest_first(readable), damaged
+
+    def _look(self) -> tuple[list[StoredCheckpoint], list[Path], bool]:
+        readable, damaged, has_vanished = [], [], False
+        for path in sorted(self.path.glob(FILE_NAMES)):
+            name = _FILE_NAME.fullmatch(path.name)
+            if name is None:
+                continue
+            try:
+                readable.append(self._stored(path, read_metadata(path), is_step=bool(name[1])))
+            except FileNotFoundError:  # another process cleared it away, for a newer one
+                has_vanished = True
+            except CorruptCheckpointError as error:
+                damaged.append(path)
+                logger.warning("%s It is passed over.", error)
+        return readable, damaged, has_vanished
 
     def _stored(self, path: Path, metadata: dict[str, Any], *, is_step: bool) -> StoredCheckpoint:
         value = metadata["monitor_value"]
